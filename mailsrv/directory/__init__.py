@@ -1,0 +1,1 @@
+"""Accounts, domains, aliases, credentials and quotas, in SQLite or PostgreSQL."""

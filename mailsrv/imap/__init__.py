@@ -1,0 +1,1 @@
+"""IMAP4rev1: the protocol's serving side, over the store."""

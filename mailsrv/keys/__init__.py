@@ -1,0 +1,1 @@
+"""Key derivation, credentials, sealing and the in-memory vault. Pure."""

@@ -1,0 +1,1 @@
+"""One encrypted SQLite file. Blocking; knows no Twisted and no protocol."""

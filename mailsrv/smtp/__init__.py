@@ -1,0 +1,1 @@
+"""SMTP: the MX that takes mail from the world."""

@@ -1,0 +1,1 @@
+"""The Deferred-based interface to mailboxes that every front end talks to."""

@@ -1,0 +1,91 @@
+"""Values of the store that are not about the inside of one mailbox.
+
+Those about folders and messages are in ``mailsrv.mailbox.values`` and ``.criteria`` and are
+exported here too, since front ends import from the store alone.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from mailsrv.mailbox.criteria import *  # noqa: F403
+from mailsrv.mailbox.values import *  # noqa: F403
+
+Scope = Literal["imap", "pop3", "smtp", "web"]
+"""What a credential may be used for."""
+
+ALL_SCOPES: tuple[Scope, ...] = ("imap", "pop3", "smtp", "web")
+
+
+class Access(msgspec.Struct, frozen=True):
+    """An open door to one mailbox: what a session holds between login and logout.
+
+    ``key`` is the vault's handle of the file key, not the key. ``session`` tells this login from
+    others of the same alias.
+    """
+
+    session: str
+    alias: str
+    """ObjectID of the alias."""
+    address: str
+    mailbox: str
+    """ObjectID and file name of the mailbox file at login."""
+    credential: str
+    key: str
+
+
+class ScramChallenge(msgspec.Struct, frozen=True):
+    """Salt and count that the client needs (rfc5802:340); shared by all credentials of an alias."""
+
+    salt: bytes
+    iterations: int
+
+
+class ScramProof(msgspec.Struct, frozen=True):
+    """What the client sent, enough to verify it against each credential (rfc5802:247)."""
+
+    auth_message: bytes
+    proof: bytes
+
+
+class ScramAccepted(msgspec.Struct, frozen=True):
+    access: Access
+    server_signature: bytes
+
+
+class Quota(msgspec.Struct, frozen=True):
+    """The tightest of alias, domain and account; ``limit_octets`` None means no limit.
+
+    ``used_octets`` is the sum over the level that ``limit_octets`` belongs to.
+    """
+
+    used_octets: int
+    limit_octets: int | None
+    messages: int
+
+
+class Recipient(msgspec.Struct, frozen=True):
+    """Where mail for an address goes."""
+
+    alias: str
+    """ObjectID of the alias."""
+    address: str
+    """The alias's own address: no plus detail, catch-all resolved."""
+    detail: str | None = None
+    """What followed "+" in the local part."""
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message for one alias. ``content`` already has Return-Path and Received."""
+
+    content: bytes
+    delivery_id: str
+    received: str
+    """ISO 8601 UTC; becomes the internal date."""
+
+
+class Delivered(msgspec.Struct, frozen=True):
+    """``where`` is live (in the mailbox, EXISTS announced) or waiting (sealed until login)."""
+
+    where: Literal["live", "waiting"]
+    duplicate: bool = False
