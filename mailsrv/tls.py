@@ -5,9 +5,9 @@ since 3.5). Certificates are read again on SIGHUP without a restart: connections
 begin after that see the new ones. Serves rfc8314 and, for STARTTLS, rfc3207 and rfc9051.
 """
 
-import datetime
 import ipaddress
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -41,7 +41,7 @@ class ServerTls:
         """Read the files again; on an error the former certificate stays in use."""
         self._context = self._load()
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+    def serverConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         return SSL.Connection(self._context, None)
 
     def _load(self) -> SSL.Context:
@@ -67,14 +67,14 @@ class ServerTls:
         return context
 
 
-def make_self_signed(folder: Path, hostname: str, now: datetime.datetime) -> None:
+def make_self_signed(folder: Path, hostname: str, now: datetime) -> None:
     """Write ``ca.pem`` (for clients), ``cert.pem`` and ``key.pem`` into ``folder``.
 
     The CA's own key is not kept: it signs this one certificate and is gone.
     """
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"mailsrv CA of {hostname}"[:64])])
-    ends = now + datetime.timedelta(days=VALID_DAYS)
+    ends = now + timedelta(days=VALID_DAYS)
     ca = (
         _certificate(ca_name, ca_name, ca_key.public_key(), now, ends)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -106,8 +106,8 @@ def _certificate(
     subject: x509.Name,
     issuer: x509.Name,
     public_key: ec.EllipticCurvePublicKey,
-    begins: datetime.datetime,
-    ends: datetime.datetime,
+    begins: datetime,
+    ends: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -115,7 +115,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins - datetime.timedelta(hours=1))
+        .not_valid_before(begins - timedelta(hours=1))
         .not_valid_after(ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
