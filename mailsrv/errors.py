@@ -165,6 +165,14 @@ class MessageTooLarge(MailsrvError):
     smtp_status = "5.3.4"
 
 
+class MailboxNotReady(MailsrvError):
+    """The alias has no mailbox yet: its owner never set a password, so there is no key to seal to."""
+
+    imap_code = "UNAVAILABLE"
+    smtp_code = 450
+    smtp_status = "4.2.1"
+
+
 class TooManyResults(MailsrvError):
     """The request needs more memory or time than one client may have."""
 
@@ -172,6 +180,10 @@ class TooManyResults(MailsrvError):
 
 
 # Store
+
+
+class VolumeInUse(MailsrvError):
+    """Another server holds the data directory: two writers would ruin it."""
 
 
 class Unavailable(MailsrvError):

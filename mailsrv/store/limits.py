@@ -1,0 +1,35 @@
+"""How much the store lets itself and its clients use. Seconds, octets and counts."""
+
+import attrs
+
+MIB = 1024 * 1024
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Defaults are for a small machine; the configuration may set each."""
+
+    message_octets: int = 50 * MIB
+    idle_seconds: float = 5.0
+    """A mailbox connection that nobody used for so long is closed."""
+    open_connections: int = 128
+    """Mailbox connections kept open at once, in use or idle; those in use are never refused."""
+    work_per_alias: int = 3
+    """Requests of one alias that may hold a worker thread at once; more wait their turn."""
+    queued_octets: int = 256 * MIB
+    """Deliveries in memory that are not on disk yet; more are refused for now."""
+    batch_messages: int = 100
+    batch_octets: int = 32 * MIB
+    """What one transaction of deliveries or of a merge takes at most."""
+    login_messages: int = 500
+    """Waiting messages that a login merges before it answers; the rest follows behind it."""
+    avoid_seconds: float = 10.0
+    """For so long mail goes to the waiting file after the live mailbox was found busy."""
+    poll_seconds: float = 1.0
+    """How often the directory is asked for changes and usage is written to it."""
+    used_seconds: float = 3600.0
+    """The last use of a credential is noted no more often than this."""
+    index_messages: int = 20
+    """Messages that one turn of background indexing takes."""
+    index_delay: float = 0.25
+    """Pause before a turn of background indexing."""

@@ -1,0 +1,121 @@
+"""Blocking work on threads of its own, in one trip for each request.
+
+Counts what is under way, so that a stop can wait for it; lets no alias hold more than its share
+of the threads; and turns what nobody expected into Unavailable, logged without its text, since
+that text may hold what a log must not.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from mailsrv.errors import MailsrvError, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = Logger()
+
+
+class Workers:
+    """Runs functions on ``pool`` and answers on the reactor's thread."""
+
+    def __init__(self, reactor: IReactorFromThreads, pool: ThreadPool, per_alias: int) -> None:
+        self._reactor = reactor
+        self._pool = pool
+        self._per_alias = per_alias
+        self._turns: dict[str, DeferredSemaphore] = {}
+        self._under_way = 0
+        self._drained: list[Deferred[None]] = []
+        self.closing = False
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+        """Start one request: Unavailable when closing, and for what nobody expected."""
+        if self.closing:
+            return refused()
+        return Deferred.fromCoroutine(self._guarded(work))
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One trip to a worker thread."""
+        self._under_way += 1
+        try:
+            return await deferToThreadPool(
+                self._reactor, self._pool, function, *args, **kwargs
+            )  # type: ignore[no-any-return]
+        finally:
+            self._finished()
+
+    async def run_for(
+        self, alias: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """One trip, when the alias has a turn."""
+        turns = self._turns.get(alias)
+        if turns is None:
+            turns = self._turns[alias] = DeferredSemaphore(self._per_alias)
+        self._under_way += 1
+        try:
+            await turns.acquire()
+            try:
+                return await self.run(function, *args, **kwargs)
+            finally:
+                turns.release()
+                if turns.tokens == turns.limit and self._turns.get(alias) is turns:
+                    del self._turns[alias]
+        finally:
+            self._finished()
+
+    def drained(self) -> Deferred[None]:
+        """Deferred of None, when nothing is under way."""
+        done: Deferred[None] = Deferred()
+        if self._under_way:
+            self._drained.append(done)
+        else:
+            done.callback(None)
+        return done
+
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._under_way += 1
+        try:
+            return await work()
+        except MailsrvError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            log_unexpected(error)
+            raise Unavailable("the mailbox cannot be reached now") from None
+        finally:
+            self._finished()
+
+    def _finished(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            drained, self._drained = self._drained, []
+            for done in drained:
+                done.callback(None)
+
+
+def refused() -> Deferred[Any]:
+    """The answer of a store that stops."""
+    failed: Deferred[Any] = Deferred()
+    failed.errback(Failure(Unavailable("the server is shutting down")))
+    return failed
+
+
+def log_unexpected(error: BaseException) -> None:
+    """Log kind and place of an error. Not its text: statements and values would be in it."""
+    places: list[str] = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_qualname}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    log.error(
+        "Unexpected {kind} in the store, at {places}",
+        kind=type(error).__qualname__,
+        places=" > ".join(places[-12:]),
+    )
