@@ -1,0 +1,117 @@
+"""From a password or a SCRAM proof to the credential it belongs to and the key of the file.
+
+All credentials of an alias share salt and count, so one derivation serves to compare with every
+one of them. An unknown address costs the same work and gets the same answer as a wrong password.
+SCRAM-SHA-256: rfc5802:247, rfc7677.
+"""
+
+import hmac
+
+import attrs
+
+from mailsrv.directory.directory import Directory
+from mailsrv.errors import AuthenticationFailed
+from mailsrv.keys.credential import Credential, unlock
+from mailsrv.keys.filekey import FileKey
+from mailsrv.keys.scram import (
+    Verifier,
+    recover_client_key,
+    server_signature,
+    verifier_from_password,
+)
+from mailsrv.store.secret import ServerSecret
+from mailsrv.store.values import ScramChallenge, ScramProof
+
+FAILED = "wrong address or password"
+
+
+@attrs.frozen(repr=False)
+class Opened:
+    """Whose credential it was, and the key that it opens."""
+
+    alias: str
+    address: str
+    mailbox: str
+    public_key: bytes
+    credential: Credential
+    key: FileKey
+    signature: bytes = b""
+    """What proves to a SCRAM client that the server knows it (rfc5802:340)."""
+
+
+class Authentication:
+    """Blocking, for worker threads and the command line."""
+
+    def __init__(self, directory: Directory, secret: ServerSecret) -> None:
+        self._directory = directory
+        self._secret = secret
+
+    def challenge(self, address: str) -> ScramChallenge:
+        """Salt and count for an address; steady invented ones when it is not ours."""
+        known = self._directory.scram_parameters(address)
+        if known is None:
+            return self._secret.invented(address.casefold())
+        _, salt, iterations = known
+        return ScramChallenge(salt=salt, iterations=iterations)
+
+    def with_password(self, address: str, password: str, scope: str | None) -> Opened:
+        """PLAIN and LOGIN. ``scope`` None asks for the main credential. AuthenticationFailed."""
+        challenge = self.challenge(address)
+        given, client_key = verifier_from_password(
+            password, challenge.salt, challenge.iterations
+        )
+        credentials = self._credentials(address)
+        found: Credential | None = None
+        for credential in credentials:
+            if hmac.compare_digest(credential.verifier.stored_key, given.stored_key):
+                found = credential
+        return self._open(address, found, client_key, scope)
+
+    def with_proof(self, address: str, proof: ScramProof, scope: str) -> Opened:
+        """AUTHENTICATE SCRAM-SHA-256. AuthenticationFailed."""
+        credentials = self._credentials(address)
+        verifiers = [credential.verifier for credential in credentials]
+        found: tuple[Credential, bytes] | None = None
+        for credential in credentials:
+            client_key = recover_client_key(credential.verifier, proof.auth_message, proof.proof)
+            if client_key is not None:
+                found = credential, client_key
+        if not verifiers:
+            recover_client_key(_NOBODY, proof.auth_message, proof.proof)
+        if found is None:
+            raise AuthenticationFailed(FAILED)
+        opened = self._open(address, found[0], found[1], scope)
+        signature = server_signature(found[0].verifier, proof.auth_message)
+        return attrs.evolve(opened, signature=signature)
+
+    def _credentials(self, address: str) -> list[Credential]:
+        known = self._directory.scram_parameters(address)
+        return [] if known is None else self._directory.credentials(known[0])
+
+    def _open(
+        self, address: str, credential: Credential | None, client_key: bytes, scope: str | None
+    ) -> Opened:
+        if credential is None or not _allowed(credential, scope):
+            raise AuthenticationFailed(FAILED)
+        known = self._directory.scram_parameters(address)
+        if known is None:
+            raise AuthenticationFailed(FAILED)
+        alias = self._directory.alias_by_id(known[0])
+        record = self._directory.mailbox(alias.id)
+        if record is None or not alias.enabled:
+            raise AuthenticationFailed(FAILED)
+        return Opened(
+            alias=alias.id,
+            address=alias.address,
+            mailbox=record.id,
+            public_key=record.public_key,
+            credential=credential,
+            key=unlock(credential, client_key, alias.id),
+        )
+
+
+_NOBODY = Verifier(salt=bytes(16), iterations=1, stored_key=bytes(32), server_key=bytes(32))
+
+
+def _allowed(credential: Credential, scope: str | None) -> bool:
+    return credential.main if scope is None else scope in credential.scopes
