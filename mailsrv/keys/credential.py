@@ -8,6 +8,7 @@ it can seal a new file key to every credential without knowing any password.
 
 import secrets
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import msgspec
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mailsrv.errors import InvalidInput, SealBroken
 from mailsrv.keys.filekey import FileKey
-from mailsrv.keys.objectid import Clock, object_id
+from mailsrv.keys.objectid import object_id
 from mailsrv.keys.quiet import Quiet
 from mailsrv.keys.scram import Verifier, accepts, recover_client_key, verifier_from_password
 from mailsrv.keys.sealing import generate_key_pair, seal, unseal
@@ -55,12 +56,12 @@ def make_credential(
     label: str,
     scopes: Iterable[str],
     main: bool,
-    now: Clock,
+    now: datetime,
 ) -> Credential:
     """Make a credential with which ``password`` opens the file of ``file_key``.
 
     ``salt`` and ``iterations`` are the alias's, shared by all its credentials; ``alias`` is its
-    ObjectID. InvalidInput for a password that cannot be prepared.
+    ObjectID; ``now`` is aware. InvalidInput for a password that cannot be prepared.
     """
     identity = object_id(now)
     verifier, client_key = verifier_from_password(password, salt, iterations)
@@ -74,7 +75,7 @@ def make_credential(
         public_key=public,
         wrapped_private_key=_wrap(private, client_key, alias, identity),
         sealed_file_key=seal(public, file_key.pack(), _context("file key", alias, identity)),
-        created=now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 

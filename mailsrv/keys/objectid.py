@@ -6,18 +6,17 @@ file name says neither whose file it is nor where it was made.
 
 import re
 import secrets
-from collections.abc import Callable
 from datetime import datetime
-
-Clock = Callable[[], datetime]
-"""What blocking rooms take as ``now``: gives an aware datetime."""
 
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
 
-def object_id(now: Clock) -> str:
-    """Return 24 lower-case hex digits: 4 octets of UNIX time in seconds, 8 random octets."""
-    seconds = int(now().timestamp()) & 0xFFFFFFFF
+def object_id(now: datetime) -> str:
+    """Return 24 lower-case hex digits: 4 octets of UNIX time in seconds, 8 random octets.
+
+    ``now`` must be aware of its time zone.
+    """
+    seconds = int(now.timestamp()) & 0xFFFFFFFF
     return f"{seconds:08x}{secrets.token_hex(8)}"
 
 
