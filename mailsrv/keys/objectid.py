@@ -4,11 +4,8 @@ The shape of a BSON ObjectID, with random octets where BSON puts machine and pro
 file name says neither whose file it is nor where it was made.
 """
 
-import re
 import secrets
 from datetime import datetime
-
-_OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 
 
 def object_id(now: datetime) -> str:
@@ -18,8 +15,3 @@ def object_id(now: datetime) -> str:
     """
     seconds = int(now.timestamp()) & 0xFFFFFFFF
     return f"{seconds:08x}{secrets.token_hex(8)}"
-
-
-def is_object_id(text: str) -> bool:
-    """Tell whether the text is an ObjectID, and so safe as a file name."""
-    return _OBJECT_ID.fullmatch(text) is not None
