@@ -1,0 +1,5 @@
+"""``python -m mailsrv.cli``: the command without its console script."""
+
+from mailsrv.cli.commands import main
+
+main()

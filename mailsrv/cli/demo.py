@@ -1,0 +1,119 @@
+"""``mailsrv demo``: a server to try, with addresses and passwords, on loopback only.
+
+The passwords are kept in ``demo.json`` of the demo's data directory, so that it can be started
+again: its mailboxes are encrypted like any other, and protect nothing.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from mailsrv.cli.init import STANDARD_PORTS, prepare
+from mailsrv.cli.main import Context, main, now
+from mailsrv.directory.directory import Directory
+from mailsrv.errors import Unavailable
+from mailsrv.settings import FILE_NAME, Settings, load
+from mailsrv.store.lifecycle import Lifecycle
+from mailsrv.store.volume import Volume
+
+PORT_BASE = 20000
+DOMAIN = "example.com"
+ADDRESSES = ("hello@example.com", "world@example.com")
+STARTUP_SECONDS = 60.0
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--port-base", type=int, default=PORT_BASE, show_default=True)
+@click.pass_obj
+def demo(context: Context, folder: Path, port_base: int) -> None:
+    """Prepare a demo in FOLDER, serve it on loopback, say what to type next."""
+    folder = folder.resolve()
+    if (folder / FILE_NAME).exists():
+        settings = load(folder / FILE_NAME)
+    else:
+        settings = prepare(folder, None, port_base)
+    passwords = _passwords(settings, folder / "demo.json")
+    context.close()
+    port_base = int(settings.mx.listen[0].split(":")[1]) - STANDARD_PORTS["smtp"]
+    _serve(folder / FILE_NAME, port_base, passwords)
+
+
+def _passwords(settings: Settings, file: Path) -> dict[str, str]:
+    if file.exists():
+        known: dict[str, str] = json.loads(file.read_text("utf-8"))
+        return known
+    directory = Directory(settings.directory.url, now)
+    try:
+        directory.migrate()
+        lifecycle = Lifecycle(directory, Volume(settings.base, settings.store.mailboxes), now)
+        if DOMAIN not in {domain.name for domain in directory.domains()}:
+            directory.add_domain(DOMAIN)
+        known = {alias.address for alias in directory.aliases()}
+        for address in ADDRESSES:
+            if address not in known:
+                directory.add_alias(address)
+        made = {address: lifecycle.start_over(address) for address in ADDRESSES}
+    finally:
+        directory.close()
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:
+        json.dump(made, written)
+    return made
+
+
+def _serve(config: Path, port_base: int, passwords: dict[str, str]) -> None:
+    """Run the server as a child, so that the last thing printed is what to type next."""
+    child = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "mailsrv.cli", "serve", "--config", str(config)]
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _frame: child.send_signal(received))
+    _wait_for(child, port_base + STANDARD_PORTS["imap"])
+    click.echo(_next_steps(config, port_base, passwords))
+    raise SystemExit(child.wait())
+
+
+def _wait_for(child: "subprocess.Popen[bytes]", port: int) -> None:
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise SystemExit(child.returncode or 1)
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    child.terminate()
+    raise Unavailable(f"the server did not listen on port {port} within {STARTUP_SECONDS:.0f} s")
+
+
+def _next_steps(config: Path, port_base: int, passwords: dict[str, str]) -> str:
+    ports = {name: port_base + port for name, port in STANDARD_PORTS.items()}
+    address, password = next(iter(passwords.items()))
+    people = "\n".join(f"  {name}  password  {secret}" for name, secret in passwords.items())
+    return f"""
+mailsrv serves on 127.0.0.1
+ports: {ports["smtp"]} (SMTP), {ports["imap"]} (IMAP), {ports["imaps"]} (IMAP over TLS)
+certificate authority: {config.parent / "tls" / "ca.pem"}
+
+{people}
+
+Send a message:
+  python3 -c "import smtplib; smtplib.SMTP('127.0.0.1', {ports["smtp"]}).sendmail(\
+'you@example.org', '{address}', 'Subject: Hello\\n\\nIt works.')"
+
+Read it:
+  python3 -c "import imaplib; m = imaplib.IMAP4('127.0.0.1', {ports["imap"]}); \
+m.login('{address}', '{password}'); m.select(); \
+print(m.fetch('*', 'BODY[]')[1][0][1].decode())"
+
+Ctrl-C stops the server.
+"""
