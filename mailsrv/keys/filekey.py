@@ -7,6 +7,7 @@ here lets a file be opened with the raw key, which costs well under a millisecon
 """
 
 import hashlib
+import secrets
 from typing import ClassVar, Self
 
 from mailsrv.errors import InvalidInput
@@ -54,3 +55,8 @@ def derive_file_key(password: str, salt: bytes) -> FileKey:
     prepared = prepare_password(password)
     raw = hashlib.pbkdf2_hmac("sha256", prepared, salt, FILE_KEY_ROUNDS, KEY_LENGTH)
     return FileKey(raw=raw, salt=salt)
+
+
+def new_salt() -> bytes:
+    """Return 16 random octets for a new file or a new alias."""
+    return secrets.token_bytes(SALT_LENGTH)
