@@ -65,7 +65,7 @@ class NeedContinuation(msgspec.Struct, frozen=True):
 class TooLong(msgspec.Struct, frozen=True):
     """A line or command passes its limit. The framer reads no further: say so and close."""
 
-    tag: bytes = b""
+    tag: str = ""
     fatal: bool = True
 
 
@@ -76,7 +76,7 @@ class LiteralTooLarge(msgspec.Struct, frozen=True):
     further and the connection must be closed.
     """
 
-    tag: bytes = b""
+    tag: str = ""
     message: bool = False
     fatal: bool = False
 
@@ -88,7 +88,7 @@ class BadLine(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    tag: bytes = b""
+    tag: str = ""
     fatal: bool = False
 
 
@@ -100,10 +100,10 @@ _TAG = re.compile(rb"[^\x00-\x20\x7f-\xff(){%*\"\\+]+(?= |\Z)")
 _APPEND = re.compile(rb"\S+ (?i:APPEND) (.*)\Z", re.DOTALL)
 
 
-def tag_of(text: bytes) -> bytes:
-    """Return the tag that begins a command's text, b"" when there is no valid one."""
+def tag_of(text: bytes) -> str:
+    """Return the tag that begins a command's text, "" when there is no valid one."""
     match = _TAG.match(text)
-    return match.group() if match else b""
+    return match[0].decode("ascii") if match else ""
 
 
 class Framer:
@@ -236,7 +236,7 @@ class Framer:
         self._begin_command()
         return command
 
-    def _tag(self, text: bytes) -> bytes:
+    def _tag(self, text: bytes) -> str:
         return tag_of(self._parts[0] if self._parts else text)
 
     # Literals
