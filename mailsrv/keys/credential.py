@@ -7,7 +7,7 @@ it can seal a new file key to every credential without knowing any password.
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from mailsrv.errors import InvalidInput, SealBroken
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.objectid import object_id
 from mailsrv.keys.quiet import Quiet
-from mailsrv.keys.scram import Verifier, verifier_from_password
+from mailsrv.keys.scram import Verifier, accepts, recover_client_key, verifier_from_password
 from mailsrv.keys.sealing import generate_key_pair, seal, unseal
 
 _NONCE_LENGTH = 12
@@ -95,6 +95,21 @@ def reseal(credential: Credential, file_key: FileKey, alias: str) -> Credential:
         credential.public_key, file_key.pack(), _context("file key", alias, credential.id)
     )
     return msgspec.structs.replace(credential, sealed_file_key=sealed)
+
+
+def match_client_key(credentials: Sequence[Credential], client_key: bytes) -> Credential | None:
+    """Return the credential whose password gives this ClientKey (PLAIN); tries every one."""
+    found = [c for c in credentials if accepts(c.verifier, client_key)]
+    return found[0] if found else None
+
+
+def match_proof(
+    credentials: Sequence[Credential], auth_message: bytes, proof: bytes
+) -> tuple[Credential, bytes] | None:
+    """Return the credential that a SCRAM proof fits and its ClientKey; tries every one."""
+    tried = [(c, recover_client_key(c.verifier, auth_message, proof)) for c in credentials]
+    found = [(c, key) for c, key in tried if key is not None]
+    return found[0] if found else None
 
 
 def _context(purpose: str, alias: str, identity: str) -> bytes:

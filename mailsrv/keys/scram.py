@@ -72,6 +72,17 @@ def client_key(salted: bytes) -> bytes:
     return hmac.digest(salted, b"Client Key", "sha256")
 
 
+def client_key_from_password(password: str, salt: bytes, iterations: int) -> bytes:
+    """Return ClientKey for a password that came in the clear (PLAIN, LOGIN).
+
+    AuthenticationFailed where no such password can exist.
+    """
+    try:
+        return client_key(salted_password(password, salt, iterations))
+    except InvalidInput:
+        raise AuthenticationFailed("wrong address or password") from None
+
+
 def verifier_from_password(password: str, salt: bytes, iterations: int) -> tuple[Verifier, bytes]:
     """Return the Verifier to store and the ClientKey, which is never stored."""
     salted = salted_password(password, salt, iterations)
