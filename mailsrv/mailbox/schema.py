@@ -7,12 +7,13 @@ refused with an error that names it, as is a file of a newer version.
 """
 
 import re
-from collections.abc import Iterator
+from functools import cache
 
 import apsw
 import msgspec
 
 from mailsrv.errors import SchemaMismatch
+from mailsrv.mailbox.index import INDEX_DDL
 
 SCHEMA_VERSION = 1
 """Kept in ``PRAGMA user_version``; raised whenever a table is added."""
@@ -98,7 +99,7 @@ TABLES = (
             ("sent_day", "TEXT"),
             ("subject", _TEXT),
             ("sender", _TEXT),
-            ("to_", _TEXT),
+            ("recipients", _TEXT),
             ("cc", _TEXT),
             ("bcc", _TEXT),
             ("message_id", _TEXT),
@@ -176,11 +177,7 @@ INDEXES = (
     Index("message_internal_date", "message(folder_id, internal_date)"),
     Index("message_saved", "message(folder_id, saved)"),
     Index("message_size", "message(folder_id, size)"),
-    Index("message_unseen", "message(folder_id) WHERE flags & 1 = 0"),
-    Index("message_answered", "message(folder_id) WHERE flags & 2 = 2"),
-    Index("message_flagged", "message(folder_id) WHERE flags & 4 = 4"),
-    Index("message_deleted", "message(folder_id) WHERE flags & 8 = 8"),
-    Index("message_draft", "message(folder_id) WHERE flags & 16 = 16"),
+    Index("message_flags", "message(folder_id, flags)"),
     Index("message_keywords", "message(folder_id, keywords) WHERE keywords <> ''"),
     Index("content_sha256", "content(sha256)", unique=True),
     Index("content_thread", "content(thread_id)"),
@@ -191,3 +188,149 @@ INDEXES = (
     Index("field_message_id", "field(message_id) WHERE message_id <> ''"),
     Index("applied_at", "applied(at)"),
 )
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """What SQLite says of a table: columns by name, and keys, options and references as text."""
+
+    columns: dict[str, str]
+    rest: str
+
+
+def create(connection: apsw.Connection) -> None:
+    """Make all tables and indexes, inside a transaction of the caller."""
+    for statement in (*(one.sql() for one in (*TABLES, *INDEXES)), *INDEX_DDL):
+        connection.execute(statement)
+    connection.pragma("user_version", SCHEMA_VERSION)
+
+
+def is_current(connection: apsw.Connection) -> bool:
+    """Whether nothing needs to be mended. SchemaMismatch for the file of a newer version."""
+    version = int(connection.pragma("user_version"))
+    if version > SCHEMA_VERSION:
+        raise SchemaMismatch(
+            f"the mailbox has schema version {version}, this server knows {SCHEMA_VERSION}"
+        )
+    if version < 1:
+        raise SchemaMismatch("the file holds no mailbox: its schema version is 0")
+    found = set(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    return version == SCHEMA_VERSION and _expected() <= found
+
+
+def mend(connection: apsw.Connection) -> bool:
+    """Add what is missing, inside a write transaction of the caller.
+
+    Tells whether columns were added, whose values must be counted again. SchemaMismatch names a
+    difference that cannot be mended.
+    """
+    version = int(connection.pragma("user_version"))
+    added = [_mend_table(connection, table, version) for table in TABLES]
+    present = dict(
+        connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'").fetchall()
+    )
+    for index in INDEXES:
+        if present.get(index.name) != index.sql():
+            connection.execute(f"DROP INDEX IF EXISTS {index.name}")
+            _apply(connection, index.sql(), f"index {index.name}")
+    _mend_full_text(connection)
+    if version != SCHEMA_VERSION:
+        connection.pragma("user_version", SCHEMA_VERSION)
+    return any(added)
+
+
+def _mend_table(connection: apsw.Connection, table: Table, version: int) -> bool:
+    found = _shape(connection, table.name)
+    if found is None:
+        if table.since <= version:
+            raise SchemaMismatch(f"table {table.name} is missing")
+        connection.execute(table.sql())
+        return False
+    expected = _declared_shapes()[table.name]
+    for name, definition in found.columns.items():
+        wanted = expected.columns.get(name, "no such column")
+        if definition != wanted:
+            raise SchemaMismatch(
+                f"table {table.name}, column {name}: expected {wanted}, found {definition}"
+            )
+    if found.rest != expected.rest:
+        raise SchemaMismatch(
+            f"table {table.name}: expected {expected.rest}, found {found.rest}"
+        )
+    missing = [column for column in table.columns if column[0] not in found.columns]
+    for name, definition in missing:
+        what = f"table {table.name}, column {name}"
+        _apply(connection, f"ALTER TABLE {table.name} ADD COLUMN {name} {definition}", what)
+    return bool(missing)
+
+
+def _apply(connection: apsw.Connection, statement: str, what: str) -> None:
+    try:
+        connection.execute(statement)
+    except (apsw.SQLError, apsw.ConstraintError):
+        raise SchemaMismatch(f"{what} is missing and cannot be added") from None
+
+
+def _mend_full_text(connection: apsw.Connection) -> None:
+    """Make lost tables of the full text again; everything is then indexed anew."""
+    names = {name for name, _ in _full_text()}
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    if names <= {name for (name,) in found}:
+        return
+    for name in names:
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    for statement in INDEX_DDL:
+        connection.execute(statement)
+    connection.execute("UPDATE content SET indexed = 0")
+
+
+@cache
+def _full_text() -> tuple[tuple[str, str], ...]:
+    """Name and SQL of the full text's own tables, as sqlite_schema keeps them."""
+    with apsw.Connection(":memory:") as memory:
+        for statement in INDEX_DDL:
+            memory.execute(statement)
+        rows = memory.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        found = dict(rows.fetchall())
+    wanted = [name for name in found if any(f" {name} " in one for one in INDEX_DDL)]
+    return tuple((name, found[name]) for name in wanted)
+
+
+@cache
+def _expected() -> frozenset[tuple[str, str]]:
+    declared = ((one.name, one.sql()) for one in (*TABLES, *INDEXES))
+    return frozenset((*declared, *_full_text()))
+
+
+@cache
+def _declared_shapes() -> dict[str, _Shape]:
+    with apsw.Connection(":memory:") as memory:
+        for table in TABLES:
+            memory.execute(table.sql())
+        shapes = {table.name: _shape(memory, table.name) for table in TABLES}
+    return {name: shape for name, shape in shapes.items() if shape is not None}
+
+
+def _shape(connection: apsw.Connection, table: str) -> _Shape | None:
+    kind = connection.execute(
+        "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? "
+        "AND type = 'table'",
+        (table,),
+    ).fetchone()
+    if kind is None:
+        return None
+    columns = connection.execute(
+        "SELECT name, concat(type, ' ', iif(\"notnull\", 'NOT NULL ', ''), "
+        "iif(pk, 'in the primary key ', ''), 'default ', coalesce(dflt_value, 'none')) "
+        "FROM pragma_table_xinfo(?)",
+        (table,),
+    )
+    keys = connection.execute(
+        "SELECT l.origin, group_concat(i.name) FROM pragma_index_list(?) AS l, "
+        "pragma_index_info(l.name) AS i WHERE l.origin <> 'c' GROUP BY l.name ORDER BY 1, 2",
+        (table,),
+    ).fetchall()
+    references = connection.execute(
+        'SELECT "from", "table", on_delete FROM pragma_foreign_key_list(?) ORDER BY 1', (table,)
+    ).fetchall()
+    rest = f"without rowid {kind[0]}, strict {kind[1]}, keys {keys}, references {references}"
+    return _Shape(dict(columns), rest)

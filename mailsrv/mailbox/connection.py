@@ -1,0 +1,265 @@
+"""Opening a mailbox file, and transactions on it whose failures have names.
+
+The order of the pragmas matters and is that of the design: the cipher before the key, the key
+before anything that reads. ``PRAGMA key`` answers "ok" for any key; only the first read tells,
+and it says the same of a wrong key and of a damaged first page, which ``_why_unreadable`` tells
+apart. A key of the wrong shape would make a plaintext file without a word, so a new file's first
+octets are looked at before anything is written.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from mailsrv.errors import (
+    AlreadyExists,
+    MailboxBusy,
+    MailboxDamaged,
+    MailboxMissing,
+    MailsrvError,
+    MessageTooLarge,
+    ReadOnlyVolume,
+    DiskFull,
+    StorageFailed,
+    WrongKey,
+)
+from mailsrv.keys.filekey import FileKey
+
+BUSY_MILLISECONDS = 5000
+"""How long a writer waits for another one before MailboxBusy."""
+
+_PAGE = 4096
+_CLEAR_HEADER = bytes.fromhex("1000020220402020")
+"""Octets 16 to 23 of every mailbox file, which the cipher leaves readable: page size 4096, WAL,
+32 octets reserved in each page, and three constants of SQLite."""
+
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BY_TYPE: tuple[tuple[type[apsw.Error], type[MailsrvError], str], ...] = (
+    (apsw.BusyError, MailboxBusy, "another writer holds the mailbox"),
+    (apsw.LockedError, MailboxBusy, "another writer holds the mailbox"),
+    (apsw.CorruptError, MailboxDamaged, "a page of the mailbox file is damaged or missing"),
+    (apsw.NotADBError, WrongKey, "the mailbox does not open with this key"),
+    (apsw.FullError, DiskFull, "the volume is full"),
+    (apsw.ReadOnlyError, ReadOnlyVolume, "the mailbox may not be written"),
+    (apsw.TooBigError, MessageTooLarge, "the message is larger than a mailbox can store"),
+    (apsw.CantOpenError, StorageFailed, "the mailbox file cannot be opened"),
+    (apsw.IOError, StorageFailed, "the operating system refused to read or write the mailbox"),
+    (apsw.PermissionsError, ReadOnlyVolume, "the mailbox may not be written"),
+)
+
+
+def _translate(error: apsw.Error, connection: apsw.Connection | None) -> Exception:
+    """The error of ours that says what SQLite's means; its own when it is a bug of ours."""
+    if isinstance(error, apsw.IOError):
+        if error.extendedresult == apsw.SQLITE_IOERR_SHORT_READ:
+            return MailboxDamaged("the mailbox file is cut short")
+        # SQLite says FULL for ENOSPC alone, not for a quota or a limit on the file's size.
+        if connection is not None and connection.system_errno in _FULL_ERRNOS:
+            return DiskFull("the volume is full")
+    for theirs, ours, text in _BY_TYPE:
+        if isinstance(error, theirs):
+            return ours(text)
+    return error
+
+
+@contextmanager
+def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
+    """Raise errors of ``mailsrv.errors`` in place of SQLite's."""
+    try:
+        yield
+    except apsw.Error as error:
+        ours = _translate(error, connection)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def create(path: Path, key: FileKey) -> apsw.Connection:
+    """Make a new encrypted file, readable by its owner alone. AlreadyExists."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        raise AlreadyExists("a file of that name is already there") from None
+    except OSError as error:
+        raise _from_os(error) from error
+    try:
+        with translated():
+            connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE)
+            with path.open("rb") as file:
+                start = file.read(len(key.salt))
+            if start != key.salt:
+                connection.close()
+                raise StorageFailed("the new mailbox file does not begin as an encrypted one")
+    except BaseException:
+        remove(path)
+        raise
+    return connection
+
+
+def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connection:
+    """Open an existing file.
+
+    WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed.
+    """
+    name = str(path)
+    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
+    try:
+        return _connect(name, key, flags)
+    except apsw.NotADBError as error:
+        raise _why_unreadable(path, key) from error
+    except apsw.CantOpenError as error:
+        if readonly and _is_settled(path):
+            # On a volume that may not be written SQLite cannot make the files that go with WAL.
+            # Nothing is in them, and nobody else can write, so the main file is all there is.
+            with translated():
+                uri = f"file:{quote(name)}?immutable=1"
+                return _connect(uri, key, flags)
+        raise _why_unopenable(path) from error
+    except apsw.Error as error:
+        raise _translate(error, None) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file and what SQLite put beside it; missing ones do not matter."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file, or the entries of the directory, are on disk."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _from_os(error) from error
+
+
+def _connect(name: str, key: FileKey, flags: int) -> apsw.Connection:
+    connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
+    try:
+        # The pragma of this comes later by design, but already the first read may have to wait
+        # for a connection that is just closing.
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.pragma("cipher", "chacha20")
+        connection.pragma("key", key.pragma())
+        if connection.pragma("journal_mode", "WAL") not in ("wal", "delete"):
+            raise StorageFailed("the mailbox file does not take a write-ahead log")
+        connection.pragma("busy_timeout", BUSY_MILLISECONDS)
+        connection.pragma("synchronous", "NORMAL")
+        connection.pragma("foreign_keys", "ON")
+        connection.pragma("encoding", "UTF-8")
+        connection.pragma("temp_store", "MEMORY")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _why_unreadable(path: Path, key: FileKey) -> MailsrvError:
+    """Tell a wrong key from a damaged first page, as far as that can be told."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(24)
+            size = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return _from_os(error)
+    if size < _PAGE or start[16:] != _CLEAR_HEADER:
+        return MailboxDamaged("the mailbox file is cut short or is not a mailbox file")
+    if _reads_without_authentication(path, key):
+        return MailboxDamaged("the first page of the mailbox file is damaged")
+    return WrongKey("the mailbox does not open with this key")
+
+
+def _reads_without_authentication(path: Path, key: FileKey) -> bool:
+    """Whether the first page, deciphered without looking at its tag, is that of a mailbox."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.pragma("cipher", "chacha20")
+        connection.pragma("hmac_check", 0)
+        connection.pragma("key", key.pragma())
+        # Octets that a wrong key deciphered do not give this number by chance.
+        return 0 < int(connection.pragma("user_version")) < 2**16
+    except apsw.Error:
+        return False
+    finally:
+        connection.close()
+
+
+def _why_unopenable(path: Path) -> MailsrvError:
+    if not path.exists():
+        return MailboxMissing("the mailbox file is not on the volume")
+    if not os.access(path.parent, os.W_OK) or not os.access(path, os.W_OK):
+        return ReadOnlyVolume("the mailbox may not be written")
+    return StorageFailed("the mailbox file cannot be opened")
+
+
+def _is_settled(path: Path) -> bool:
+    log = Path(f"{path}-wal")
+    try:
+        return path.exists() and (not log.exists() or log.stat().st_size == 0)
+    except OSError:
+        return False
+
+
+def _from_os(error: OSError) -> MailsrvError:
+    if error.errno in _FULL_ERRNOS:
+        return DiskFull("the volume is full")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyVolume("the mailbox may not be written")
+    if error.errno == errno.ENOENT:
+        return MailboxMissing("the mailbox file is not on the volume")
+    return StorageFailed("the operating system refused to read or write the mailbox")
+
+
+class Database:
+    """One open connection and its transactions. One thread at a time."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.fence: Callable[[], None] = _no_fence
+        self.after_commit: Callable[[], None] | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """A snapshot: what others commit meanwhile is not seen."""
+        connection = self.connection
+        with translated(connection):
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("COMMIT")
+
+    @contextmanager
+    def writing(self, *, durable: bool) -> Iterator[apsw.Connection]:
+        """One write transaction, all or nothing; ``durable`` waits until it is on disk.
+
+        ``fence`` is called when the write lock is held, and may refuse by raising.
+        """
+        connection = self.connection
+        with translated(connection):
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.fence()
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _no_fence() -> None:
+    pass
