@@ -34,6 +34,7 @@ _QUOTED = re.compile(rb'"([^"\\]*(?:\\["\\][^"\\]*)*)"')
 _ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _DIGITS = re.compile(rb"\d{1,19}(?!\d)")
 _SEQUENCE = re.compile(rb"[\d:,*]+")
+_SET_START = frozenset(b"%d" % digit for digit in range(10)) | {b"*"}
 _LABEL = re.compile(rb"[A-Za-z][A-Za-z0-9_.:-]*")
 _FLAG = re.compile(rb"\\?" + _ATOM_CHAR + rb"+")
 _BASE64 = re.compile(rb"=|(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?(?= |\Z)")
@@ -98,6 +99,23 @@ class Arguments:
         """Whether ``token`` is next, consuming nothing."""
         return self._text.startswith(token, self._at)
 
+    def lookahead(self, pattern: re.Pattern[bytes]) -> bytes | None:
+        """What ``pattern`` matches here, None for nothing; consumes nothing."""
+        found = pattern.match(self._text, self._at)
+        return found[0] if found else None
+
+    def skip_word(self, word: str) -> bool:
+        """Consume ``word``, given in upper case, if it is next in any case."""
+        raw = self._text[self._at : self._at + len(word)]
+        if raw.upper() == word.encode("ascii"):
+            self._at += len(raw)
+            return True
+        return False
+
+    def at_sequence_set(self) -> bool:
+        """Whether a number or "*" is next."""
+        return self._text[self._at : self._at + 1] in _SET_START
+
     def at_literal(self) -> bool:
         """Whether a literal is next."""
         return self._at == len(self._text) and self._piece + 2 < len(self._parts)
@@ -114,10 +132,6 @@ class Arguments:
     def rest_of_text(self) -> bytes | None:
         """Return what is left without consuming it, None when it has literals."""
         return self._text[self._at :] if self._piece + 1 == len(self._parts) else None
-
-    def skip_rest(self) -> None:
-        """Consume what ``rest_of_text`` gave."""
-        self._at = len(self._text)
 
     # Strings
 
