@@ -1,1 +1,1 @@
-"""Alembic migrations of the directory."""
+"""Alembic's environment of the directory and its migrations, run by ``Database.migrate``."""

@@ -1,0 +1,101 @@
+"""Which file is an alias's mailbox, and the one transaction that changes it (DESIGN 5.5)."""
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from mailsrv.directory import schema
+from mailsrv.directory.base import Part
+from mailsrv.directory.credentials import insert_credentials
+from mailsrv.directory.values import MailboxRecord
+from mailsrv.errors import MailboxMoved, NoSuchAlias
+from mailsrv.keys.credential import Credential
+
+_RECORD = select(schema.mailbox.c.id, schema.mailbox.c.public_key, schema.mailbox.c.created)
+
+
+class Mailboxes(Part):
+    """Current, archived and discarded files."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Every write to a mailbox asks this, to learn whether the file is still the current one.
+        table = schema.mailbox
+        self._find_current = self._database.lookup(
+            _RECORD.where(table.c.alias_id == "", table.c.state == schema.CURRENT)
+        )
+
+    def mailbox(self, alias_id: str) -> MailboxRecord | None:
+        """Return the current file, or None before the first password."""
+        row = self._find_current(alias_id_1=alias_id)
+        return None if row is None else MailboxRecord(*row)
+
+    def archived_mailboxes(self, alias_id: str) -> list[MailboxRecord]:
+        """Return the files that starting over left, oldest first."""
+        table = schema.mailbox
+        query = _RECORD.where(table.c.alias_id == alias_id, table.c.state == schema.ARCHIVED)
+        with self._database.reading() as connection:
+            found = [MailboxRecord(*row) for row in connection.execute(query)]
+        return sorted(found, key=lambda one: (one.created, one.id))
+
+    def set_mailbox(
+        self,
+        alias_id: str,
+        record: MailboxRecord,
+        *,
+        credentials: list[Credential],
+        salt: bytes,
+        iterations: int,
+        replaces: str | None,
+        archive: bool,
+    ) -> None:
+        """Name another file, with the credentials that open it, in one durable transaction.
+
+        ``replaces`` is the file that the caller took for the current one (None: there is none);
+        MailboxMoved when it is not. It is kept among the archived with ``archive``, else among
+        the discarded, and all earlier credentials are gone. NoSuchAlias.
+        """
+        with self._database.writing() as connection:
+            _retire(connection, alias_id, replaces, archive)
+            connection.execute(
+                insert(schema.mailbox).values(
+                    id=record.id,
+                    alias_id=alias_id,
+                    state=schema.CURRENT,
+                    public_key=record.public_key,
+                    created=record.created,
+                )
+            )
+            table = schema.alias
+            connection.execute(
+                update(table).where(table.c.id == alias_id).values(salt=salt, iterations=iterations)
+            )
+            old = schema.credential
+            connection.execute(delete(old).where(old.c.alias_id == alias_id))
+            insert_credentials(connection, alias_id, credentials, salt, iterations)
+
+    def discarded_mailboxes(self) -> list[str]:
+        """Return the ids of files that nothing needs any more, to be removed from the volume."""
+        table = schema.mailbox
+        query = select(table.c.id).where(table.c.state == schema.DISCARDED)
+        with self._database.reading() as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def forget_mailbox(self, mailbox_id: str) -> None:
+        """Drop the entry of a discarded file, after the file itself is gone."""
+        table = schema.mailbox
+        gone = (table.c.id == mailbox_id, table.c.state == schema.DISCARDED)
+        with self._database.writing(announce=False) as connection:
+            connection.execute(delete(table).where(*gone))
+
+
+def _retire(connection: Connection, alias_id: str, replaces: str | None, archive: bool) -> None:
+    aliases, files = schema.alias, schema.mailbox
+    if connection.execute(select(aliases.c.id).where(aliases.c.id == alias_id)).first() is None:
+        raise NoSuchAlias("no such alias")
+    mine = (files.c.alias_id == alias_id, files.c.state == schema.CURRENT)
+    current = connection.execute(select(files.c.id).where(*mine)).scalar()
+    if current != replaces:
+        raise MailboxMoved("the mailbox was changed by another process meanwhile")
+    state = schema.ARCHIVED if archive else schema.DISCARDED
+    connection.execute(update(files).where(*mine).values(state=state))
