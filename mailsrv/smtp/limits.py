@@ -1,0 +1,63 @@
+"""Limits on connections: how many there are, and how slow a message may come."""
+
+import ipaddress
+from collections import Counter
+
+
+def client_key(address: str | None) -> str:
+    """What counts as one client: an IPv4 address, an IPv6 /64, or everything local."""
+    if address is None:
+        return "local"
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
+
+
+class Slots:
+    """Counts connections in all and for each client."""
+
+    def __init__(self, total: int, per_client: int) -> None:
+        self._total = total
+        self._per_client = per_client
+        self._taken: Counter[str] = Counter()
+        self._sum = 0
+
+    def take(self, key: str) -> bool:
+        """Take a slot, or return False when there is none."""
+        if self._sum >= self._total or self._taken[key] >= self._per_client:
+            return False
+        self._taken[key] += 1
+        self._sum += 1
+        return True
+
+    def free(self, key: str) -> None:
+        self._sum -= 1
+        self._taken[key] -= 1
+        if not self._taken[key]:
+            del self._taken[key]
+
+
+class Pace:
+    """Tells whether a message comes too slowly; times in seconds."""
+
+    def __init__(self, minimum_rate: float, grace: float) -> None:
+        self._minimum_rate = minimum_rate
+        self._grace = grace
+        self._started = 0.0
+        self._octets = 0
+
+    def start(self, now: float) -> None:
+        self._started = now
+        self._octets = 0
+
+    def too_slow(self, octets: int, now: float) -> bool:
+        """Note that so many octets came."""
+        self._octets += octets
+        elapsed = now - self._started
+        return elapsed > self._grace and self._octets < self._minimum_rate * elapsed
