@@ -5,20 +5,15 @@ one of them. An unknown address costs the same work and gets the same answer as 
 SCRAM-SHA-256: rfc5802:247, rfc7677.
 """
 
-import hmac
+import secrets
 
 import attrs
 
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import AuthenticationFailed
-from mailsrv.keys.credential import Credential, unlock
+from mailsrv.keys.credential import Credential, match_client_key, match_proof, unlock
 from mailsrv.keys.filekey import FileKey
-from mailsrv.keys.scram import (
-    Verifier,
-    recover_client_key,
-    server_signature,
-    verifier_from_password,
-)
+from mailsrv.keys.scram import Verifier, client_key_from_password, server_signature
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import ScramChallenge, ScramProof
 
@@ -57,27 +52,15 @@ class Authentication:
     def with_password(self, address: str, password: str, scope: str | None) -> Opened:
         """PLAIN and LOGIN. ``scope`` None asks for the main credential. AuthenticationFailed."""
         challenge = self.challenge(address)
-        given, client_key = verifier_from_password(
-            password, challenge.salt, challenge.iterations
-        )
+        client_key = client_key_from_password(password, challenge.salt, challenge.iterations)
         credentials = self._credentials(address)
-        found: Credential | None = None
-        for credential in credentials:
-            if hmac.compare_digest(credential.verifier.stored_key, given.stored_key):
-                found = credential
+        found = match_client_key(credentials or [_NOBODY], client_key)
         return self._open(address, found, client_key, scope)
 
     def with_proof(self, address: str, proof: ScramProof, scope: str) -> Opened:
         """AUTHENTICATE SCRAM-SHA-256. AuthenticationFailed."""
         credentials = self._credentials(address)
-        verifiers = [credential.verifier for credential in credentials]
-        found: tuple[Credential, bytes] | None = None
-        for credential in credentials:
-            client_key = recover_client_key(credential.verifier, proof.auth_message, proof.proof)
-            if client_key is not None:
-                found = credential, client_key
-        if not verifiers:
-            recover_client_key(_NOBODY, proof.auth_message, proof.proof)
+        found = match_proof(credentials or [_NOBODY], proof.auth_message, proof.proof)
         if found is None:
             raise AuthenticationFailed(FAILED)
         opened = self._open(address, found[0], found[1], scope)
@@ -110,7 +93,20 @@ class Authentication:
         )
 
 
-_NOBODY = Verifier(salt=bytes(16), iterations=1, stored_key=bytes(32), server_key=bytes(32))
+_NOBODY = Credential(
+    id="",
+    label="",
+    scopes=(),
+    main=False,
+    verifier=Verifier(
+        salt=bytes(16), iterations=1, stored_key=secrets.token_bytes(32), server_key=bytes(32)
+    ),
+    public_key=b"",
+    wrapped_private_key=b"",
+    sealed_file_key=b"",
+    created="",
+)
+"""What an unknown address is compared with: nothing is the SHA-256 of a known ClientKey."""
 
 
 def _allowed(credential: Credential, scope: str | None) -> bool:

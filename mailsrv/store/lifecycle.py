@@ -6,7 +6,6 @@ or the new ones: the one directory transaction that names the new file is the sw
 that nobody names is removed at a later start (``orphans``).
 """
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,18 +15,14 @@ import attrs
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
 from mailsrv.errors import AlreadyExists, InvalidInput, MailboxMoved, MailboxNotReady
 from mailsrv.keys.credential import Credential, make_credential, reseal
-from mailsrv.keys.filekey import FileKey, derive_file_key
+from mailsrv.keys.filekey import FileKey, derive_file_key, new_salt
 from mailsrv.keys.objectid import object_id
 from mailsrv.keys.passwords import check_password, generate_password
+from mailsrv.keys.scram import CHOSEN_ITERATIONS, GENERATED_ITERATIONS
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.store.authentication import Authentication, Opened
-from mailsrv.store.secret import (
-    CHOSEN_ITERATIONS,
-    GENERATED_ITERATIONS,
-    SALT_OCTETS,
-    ServerSecret,
-)
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import ALL_SCOPES, Scope
 from mailsrv.store.volume import Volume, sync_folder
 
@@ -46,9 +41,7 @@ class PasswordChanged:
 class Lifecycle:
     """The changes, over one directory and one volume. ``now`` tells the time in UTC."""
 
-    def __init__(
-        self, directory: Directory, volume: Volume, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, directory: Directory, volume: Volume, now: Callable[[], datetime]) -> None:
         self._directory = directory
         self._volume = volume
         self._now = now
@@ -59,7 +52,7 @@ class Lifecycle:
 
         None generates it. NoSuchAlias, AlreadyExists, WeakPassword.
         """
-        new = _NewPassword.of(password)
+        new = _NewPassword.of(address, password)
         with self._changing(address) as alias:
             if self._directory.mailbox(alias.id) is not None:
                 raise AlreadyExists(f"{alias.address} has a password already")
@@ -72,7 +65,7 @@ class Lifecycle:
         The old password still opens the archive. Mail that waited was sealed to the old
         mailbox and stays beside it, under the name of its public key.
         """
-        new = _NewPassword.of(password)
+        new = _NewPassword.of(address, password)
         with self._changing(address) as alias:
             record = self._directory.mailbox(alias.id)
             self._make_empty(alias, new, replaces=record.id if record else None)
@@ -87,7 +80,7 @@ class Lifecycle:
         A chosen password needs the higher iteration count, which all credentials of an alias
         share: where they had the lower one, app passwords cannot be kept.
         """
-        new = _NewPassword.of(new_password)
+        new = _NewPassword.of(address, new_password)
         with self._changing(address) as alias:
             opened = self._authentication.with_password(alias.address, old, None)
             return self._switch(alias, opened, new)
@@ -121,7 +114,9 @@ class Lifecycle:
     def revoke_credential(self, address: str, credential_id: str) -> None:
         """End an app password; its sessions end within a second. InvalidInput if it is none."""
         with self._changing(address) as alias:
-            found = [one for one in self._directory.credentials(alias.id) if one.id == credential_id]
+            found = [
+                one for one in self._directory.credentials(alias.id) if one.id == credential_id
+            ]
             if not found or found[0].main:
                 raise InvalidInput("expected the id of an app password of this alias")
             self._directory.revoke_credential(alias.id, credential_id)
@@ -159,7 +154,7 @@ class Lifecycle:
             with Mailbox.create(path, new.file_key, self._now) as mailbox:
                 _, public_key = mailbox.keys()
             sync_folder(self._volume.mailboxes)
-            salt = secrets.token_bytes(SALT_OCTETS)
+            salt = new_salt()
             self._name_file(
                 alias,
                 MailboxRecord(id=file_id, public_key=public_key, created=_iso(self._now())),
@@ -189,6 +184,7 @@ class Lifecycle:
                     alias, record, credentials, parameters, opened.mailbox, archive=False
                 )
         self._volume.remove_mailbox(opened.mailbox)
+        self._directory.forget_mailbox(opened.mailbox)
         return PasswordChanged(new.password, dropped)
 
     def _new_credentials(
@@ -197,7 +193,7 @@ class Lifecycle:
         verifier = opened.credential.verifier
         others = [one for one in self._directory.credentials(alias.id) if not one.main]
         if new.iterations > verifier.iterations:
-            salt, iterations = secrets.token_bytes(SALT_OCTETS), new.iterations
+            salt, iterations = new_salt(), new.iterations
             dropped, kept = tuple(one.label for one in others), []
         else:
             salt, iterations = verifier.salt, verifier.iterations
@@ -256,15 +252,15 @@ class _NewPassword:
     file_key: FileKey
 
     @classmethod
-    def of(cls, chosen: str | None) -> "_NewPassword":
+    def of(cls, address: str, chosen: str | None) -> "_NewPassword":
         """WeakPassword when the owner's own would be guessed."""
         if chosen is not None:
-            check_password(chosen)
+            check_password(chosen, related=[address])
         password = generate_password() if chosen is None else chosen
         return cls(
             password=password,
             iterations=GENERATED_ITERATIONS if chosen is None else CHOSEN_ITERATIONS,
-            file_key=derive_file_key(password, secrets.token_bytes(SALT_OCTETS)),
+            file_key=derive_file_key(password, new_salt()),
         )
 
 

@@ -7,16 +7,9 @@ the volume; its contents are sealed to the owner. Derivation is HKDF-SHA256 (rfc
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from mailsrv.keys.filekey import FileKey
+from mailsrv.keys.filekey import SALT_LENGTH, FileKey
+from mailsrv.keys.scram import CHOSEN_ITERATIONS, GENERATED_ITERATIONS
 from mailsrv.store.values import ScramChallenge
-
-GENERATED_ITERATIONS = 4096
-"""For passwords of 140 bits and more, which no count makes safer (rfc7677:156)."""
-
-CHOSEN_ITERATIONS = 64007
-"""For passwords that an owner chose: as many as the file key takes."""
-
-SALT_OCTETS = 16
 
 
 class ServerSecret:
@@ -27,15 +20,14 @@ class ServerSecret:
 
     def waiting_key(self, public_key: bytes) -> FileKey:
         """The file key of the waiting mail (and what was set aside) of one mailbox."""
-        material = self._derive(b"waiting mail", public_key, 48)
-        return FileKey(raw=material[:32], salt=material[32:])
+        return FileKey.unpack(self._derive(b"waiting mail", public_key, 48))
 
     def invented(self, address: str) -> ScramChallenge:
         """Parameters for an address that is not ours: always the same, and plausible."""
-        material = self._derive(b"invented parameters", address.encode(), SALT_OCTETS + 1)
-        chosen = material[SALT_OCTETS] % 4 == 0
+        material = self._derive(b"invented parameters", address.encode(), SALT_LENGTH + 1)
+        chosen = material[SALT_LENGTH] % 4 == 0
         iterations = CHOSEN_ITERATIONS if chosen else GENERATED_ITERATIONS
-        return ScramChallenge(salt=material[:SALT_OCTETS], iterations=iterations)
+        return ScramChallenge(salt=material[:SALT_LENGTH], iterations=iterations)
 
     def _derive(self, purpose: bytes, subject: bytes, length: int) -> bytes:
         info = b"mailsrv " + purpose + b"\0" + subject

@@ -27,6 +27,7 @@ from mailsrv.errors import (
 
 SECRET_OCTETS = 32
 MAILBOX_NAME = re.compile(r"([0-9a-f]{24})\.sqlite(-wal|-shm|-journal)?")
+LOCK_NAME = re.compile(r"([0-9a-f]{24})\.lock")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}

@@ -8,7 +8,7 @@ that text may hold what a log must not.
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -41,15 +41,18 @@ class Workers:
             return refused()
         return Deferred.fromCoroutine(self._guarded(work))
 
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """One trip to a worker thread."""
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """One trip to a worker thread. Who cancels hears no more of it; the work goes on."""
         self._under_way += 1
-        try:
-            return await deferToThreadPool(
-                self._reactor, self._pool, function, *args, **kwargs
-            )  # type: ignore[no-any-return]
-        finally:
+        asked: Deferred[T] = Deferred()
+
+        def answer(result: T | Failure) -> None:
             self._finished()
+            if not asked.called:
+                asked.callback(result)
+
+        deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs).addBoth(answer)
+        return asked
 
     async def run_for(
         self, alias: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -83,7 +86,7 @@ class Workers:
         self._under_way += 1
         try:
             return await work()
-        except MailsrvError:
+        except (MailsrvError, CancelledError):
             raise
         except Exception as error:  # noqa: BLE001
             log_unexpected(error)

@@ -1,0 +1,150 @@
+"""Mail from the world: into the mailbox when its owner is here, else sealed until then.
+
+While one batch of an alias is being written the next gathers, and goes to disk in one
+transaction: the more arrives together, the fewer syncs each message costs, and nobody waits for
+company. Each delivery has its own answer. A repeated ``delivery_id`` has no second effect.
+"""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from mailsrv.errors import MailsrvError, Unavailable
+from mailsrv.store.limits import Limits
+from mailsrv.store.notifications import Notifications
+from mailsrv.store.receive import Batch, Receiver
+from mailsrv.store.sessions import Sessions
+from mailsrv.store.values import Access, Delivered, Delivery
+from mailsrv.store.workers import Workers, log_unexpected
+
+
+@attrs.define
+class _Queue:
+    """What gathers for one alias while its writer is at work."""
+
+    waiting: list[tuple[Delivery, Deferred[Delivered]]] = attrs.Factory(list)
+
+
+@attrs.frozen
+class Arrival:
+    """Where a batch went."""
+
+    live: bool
+    merge_after: float = 0.0
+    """Seconds after which the waiting mail may be brought in, if a session is there."""
+
+
+class Deliveries:
+    """One queue and one writer for each alias that mail is coming in for; reactor's thread.
+
+    ``arrived`` hears of each batch that was stored.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        workers: Workers,
+        receiver: Receiver,
+        sessions: Sessions,
+        notifications: Notifications,
+        limits: Limits,
+        arrived: Callable[[str, Arrival], None],
+    ) -> None:
+        self._reactor = reactor
+        self._workers = workers
+        self._receiver = receiver
+        self._sessions = sessions
+        self._notifications = notifications
+        self._limits = limits
+        self._arrived = arrived
+        self._queues: dict[str, _Queue] = {}
+        self._queued_octets = 0
+        self._avoided: dict[str, float] = {}
+
+    async def deliver(self, alias: str, delivery: Delivery) -> Delivered:
+        """On disk when this answers. Unavailable when too much is under way already."""
+        size = len(delivery.content)
+        if self._queued_octets and self._queued_octets + size > self._limits.queued_octets:
+            raise Unavailable("too much mail is arriving: try again")
+        answer: Deferred[Delivered] = Deferred()
+        self._queued_octets += size
+        try:
+            queue = self._queues.get(alias)
+            if queue is None:
+                queue = self._queues[alias] = _Queue()
+                queue.waiting.append((delivery, answer))
+                self._workers.begin(lambda: self._write_all(alias, queue))
+            else:
+                queue.waiting.append((delivery, answer))
+            return await answer
+        finally:
+            self._queued_octets -= size
+
+    async def _write_all(self, alias: str, queue: _Queue) -> None:
+        try:
+            while queue.waiting:
+                await self._write(alias, self._take(queue))
+        finally:
+            del self._queues[alias]
+
+    def _take(self, queue: _Queue) -> list[tuple[Delivery, Deferred[Delivered]]]:
+        octets = count = 0
+        for delivery, _ in queue.waiting[: self._limits.batch_messages]:
+            octets += len(delivery.content)
+            if count and octets > self._limits.batch_octets:
+                break
+            count += 1
+        batch, queue.waiting = queue.waiting[:count], queue.waiting[count:]
+        return batch
+
+    async def _write(self, alias: str, batch: list[tuple[Delivery, Deferred[Delivered]]]) -> None:
+        deliveries = [delivery for delivery, _ in batch]
+        try:
+            written = await self._workers.run(
+                self._receiver.receive, alias, self._key_holder(alias), deliveries
+            )
+        except Exception as error:  # noqa: BLE001
+            _fail(batch, error)
+            return
+        self._note(alias, written)
+        for (_, answer), outcome in zip(batch, written.outcomes, strict=True):
+            _answer(answer, outcome)
+
+    def _note(self, alias: str, written: Batch) -> None:
+        now = self._reactor.seconds()
+        if written.busy:
+            self._avoided[alias] = now + self._limits.avoid_seconds
+        if written.folder_id:
+            self._notifications.announce(alias, written.folder_id, written.modseq)
+        if any(isinstance(outcome, Delivered) for outcome in written.outcomes):
+            later = max(0.0, self._avoided.get(alias, 0.0) - now)
+            self._arrived(alias, Arrival(live=bool(written.folder_id), merge_after=later))
+
+    def _key_holder(self, alias: str) -> Access | None:
+        sessions = self._sessions.of_alias(alias)
+        if not sessions:
+            return None
+        if self._avoided.get(alias, 0.0) > self._reactor.seconds():
+            return None
+        self._avoided.pop(alias, None)
+        return sessions[-1].access
+
+
+def _fail(batch: Sequence[tuple[Delivery, Deferred[Delivered]]], error: Exception) -> None:
+    if not isinstance(error, MailsrvError):
+        log_unexpected(error)
+        error = Unavailable("the message cannot be stored now")
+    for _, answer in batch:
+        _answer(answer, error)
+
+
+def _answer(answer: Deferred[Delivered], outcome: Delivered | MailsrvError | Exception) -> None:
+    if answer.called:  # the asker went away
+        return
+    if isinstance(outcome, Delivered):
+        answer.callback(outcome)
+    else:
+        answer.errback(Failure(outcome))

@@ -1,0 +1,150 @@
+"""Logging in and out: a proof becomes a session with its key in the vault."""
+
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+import attrs
+
+from mailsrv.directory.directory import Directory
+from mailsrv.errors import MailboxMissing, MailboxMoved, WrongKey
+from mailsrv.keys.vault import Vault
+from mailsrv.store.authentication import Authentication, Opened
+from mailsrv.store.interfaces import IListener
+from mailsrv.store.limits import Limits
+from mailsrv.store.mailboxes import Mailboxes
+from mailsrv.store.merging import Merging
+from mailsrv.store.revocation import Revocation
+from mailsrv.store.sessions import Session, Sessions
+from mailsrv.store.values import Access, Scope, ScramAccepted, ScramChallenge, ScramProof
+from mailsrv.store.waiting import WaitingFiles
+from mailsrv.store.workers import Workers
+
+_USES_KEPT = 10_000
+
+
+@attrs.frozen(repr=False)
+class _Admitted:
+    opened: Opened
+    revision: int
+    """Of the directory, before it was asked."""
+    mail_waits: bool
+
+
+class Entrance:
+    """Reactor's thread, but for the methods that begin with ``_admit`` and ``_look``."""
+
+    def __init__(
+        self,
+        *,
+        workers: Workers,
+        directory: Directory,
+        authentication: Authentication,
+        vault: Vault,
+        mailboxes: Mailboxes,
+        files: WaitingFiles,
+        sessions: Sessions,
+        merging: Merging,
+        revocation: Revocation,
+        now: Callable[[], datetime],
+        limits: Limits,
+    ) -> None:
+        self._workers = workers
+        self._directory = directory
+        self._authentication = authentication
+        self._vault = vault
+        self._mailboxes = mailboxes
+        self._files = files
+        self._sessions = sessions
+        self._merging = merging
+        self._revocation = revocation
+        self._now = now
+        self._limits = limits
+        self._uses: dict[str, datetime] = {}
+        self._uses_lock = threading.Lock()
+
+    async def challenge(self, address: str) -> ScramChallenge:
+        """Parameters of an address, real or invented."""
+        return await self._workers.run(self._authentication.challenge, address)
+
+    async def login(
+        self, address: str, password: str, scope: Scope, listener: IListener | None
+    ) -> Access:
+        """By password."""
+        admitted = await self._workers.run(
+            self._admit, lambda: self._authentication.with_password(address, password, scope)
+        )
+        return await self._enter(admitted, listener)
+
+    async def login_scram(
+        self, address: str, proof: ScramProof, scope: Scope, listener: IListener | None
+    ) -> ScramAccepted:
+        """By SCRAM proof."""
+        admitted = await self._workers.run(
+            self._admit, lambda: self._authentication.with_proof(address, proof, scope)
+        )
+        access = await self._enter(admitted, listener)
+        return ScramAccepted(access=access, server_signature=admitted.opened.signature)
+
+    def logout(self, access: Access) -> None:
+        """Forget key and listener; the last session of a mailbox closes its connections."""
+        if not self._sessions.remove(access):
+            return
+        self._vault.drop(access.key)
+        if not self._sessions.uses(access.mailbox, access.alias):
+            self._workers.run(self._mailboxes.forget, access.mailbox).addErrback(lambda _: None)
+
+    def end(self, session: Session, reason: str) -> None:
+        """End a session that no longer holds and tell its front end why."""
+        self.logout(session.access)
+        if session.listener is not None:
+            session.listener.revoked(reason)
+
+    async def _enter(self, admitted: _Admitted, listener: IListener | None) -> Access:
+        opened = admitted.opened
+        access = Access(
+            session=secrets.token_hex(12),
+            alias=opened.alias,
+            address=opened.address,
+            mailbox=opened.mailbox,
+            credential=opened.credential.id,
+            key=self._vault.put(opened.key.pack()),
+        )
+        self._sessions.add(access, listener)
+        self._revocation.entered(admitted.revision)
+        if admitted.mail_waits:
+            try:
+                await self._merging.merge(access, self._limits.login_messages)
+            except BaseException:
+                self.logout(access)
+                raise
+        return access
+
+    def _admit(self, prove: Callable[[], Opened]) -> _Admitted:
+        revision = self._directory.revision()
+        try:
+            return self._look(prove(), revision)
+        except (WrongKey, MailboxMissing, MailboxMoved):
+            # the password may have been changed between one question and the next
+            again = self._directory.revision()
+            if again == revision:
+                raise
+            return self._look(prove(), again)
+
+    def _look(self, opened: Opened, revision: int) -> _Admitted:
+        with self._mailboxes.just_opened(opened):
+            pass
+        self._note_use(opened.credential.id)
+        return _Admitted(opened, revision, self._files.exist(opened.public_key))
+
+    def _note_use(self, credential: str) -> None:
+        now = self._now()
+        with self._uses_lock:
+            last = self._uses.get(credential)
+            if last is not None and (now - last).total_seconds() < self._limits.used_seconds:
+                return
+            if len(self._uses) >= _USES_KEPT:
+                self._uses.clear()
+            self._uses[credential] = now
+        self._directory.used_credential(credential, now)

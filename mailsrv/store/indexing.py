@@ -1,0 +1,82 @@
+"""Full-text indexing behind the sessions' backs, while a key is at hand.
+
+Indexing a message costs more than storing it, and a search looks at what is not indexed yet, so
+it may come later: a few messages at a time, one mailbox at a time, with pauses.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from mailsrv.errors import MailsrvError
+from mailsrv.store.limits import Limits
+from mailsrv.store.sessions import Sessions
+from mailsrv.store.values import Access
+from mailsrv.store.workers import Workers, log_unexpected
+
+Turn = Callable[[Access], Coroutine[Any, Any, int]]
+"""Indexes some messages and answers how many are left."""
+
+
+class Indexing:
+    """Takes turns among the aliases that have something to index; reactor's thread."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        workers: Workers,
+        sessions: Sessions,
+        limits: Limits,
+        turn: Turn,
+    ) -> None:
+        self._reactor = reactor
+        self._workers = workers
+        self._sessions = sessions
+        self._limits = limits
+        self._turn = turn
+        self._wanted: dict[str, None] = {}
+        self._next: IDelayedCall | None = None
+        self._under_way = False
+
+    def want(self, alias: str) -> None:
+        """Messages came to this alias."""
+        self._wanted[alias] = None
+        self._schedule()
+
+    def stop(self) -> None:
+        """Begin no other turn."""
+        self._wanted.clear()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _schedule(self) -> None:
+        if self._wanted and self._next is None and not self._under_way:
+            self._next = self._reactor.callLater(self._limits.index_delay, self._start)
+
+    def _start(self) -> None:
+        self._next = None
+        alias = next(iter(self._wanted))
+        del self._wanted[alias]
+        sessions = self._sessions.of_alias(alias)
+        if sessions:
+            self._under_way = True
+            self._workers.begin(lambda: self._take_turn(sessions[-1].access)).addErrback(
+                lambda _: None
+            )
+        else:
+            self._schedule()
+
+    async def _take_turn(self, access: Access) -> None:
+        try:
+            if await self._turn(access) > 0:
+                self._wanted[access.alias] = None
+        except MailsrvError:
+            pass  # busy, moved or gone: the next arrival or login asks again
+        except Exception as error:  # noqa: BLE001
+            log_unexpected(error)
+        finally:
+            self._under_way = False
+            if not self._workers.closing:
+                self._schedule()

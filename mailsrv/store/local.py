@@ -1,0 +1,378 @@
+"""The store on this machine: ``IStore`` over a directory, a volume and a pool of threads.
+
+Wires the parts of this room together and guards the door: nothing begins once a stop has begun,
+and what nobody expected becomes Unavailable.
+"""
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
+
+from mailsrv.directory.directory import Directory
+from mailsrv.keys.vault import Vault
+from mailsrv.mailbox.criteria import Criteria, Found
+from mailsrv.mailbox.values import (
+    Appended,
+    Changes,
+    Copied,
+    Expunged,
+    FetchPage,
+    FetchRequest,
+    Folder,
+    NewMessage,
+    Section,
+    Selected,
+    StoreFlags,
+    StoreResult,
+    UidSet,
+)
+from mailsrv.store.authentication import Authentication
+from mailsrv.store.connections import Connections
+from mailsrv.store.delivery import Arrival, Deliveries
+from mailsrv.store.entrance import Entrance
+from mailsrv.store.indexing import Indexing
+from mailsrv.store.interfaces import IListener, IStore
+from mailsrv.store.limits import Limits
+from mailsrv.store.mailboxes import Mailboxes
+from mailsrv.store.merge import Merger
+from mailsrv.store.merging import Merging
+from mailsrv.store.notifications import Notifications
+from mailsrv.store.operations import Operations
+from mailsrv.store.orphans import remove_orphans
+from mailsrv.store.receive import Receiver
+from mailsrv.store.revocation import Revocation
+from mailsrv.store.secret import ServerSecret
+from mailsrv.store.sessions import Sessions
+from mailsrv.store.usage import Usages
+from mailsrv.store.values import (
+    Access,
+    Delivered,
+    Delivery,
+    Quota,
+    Recipient,
+    Scope,
+    ScramAccepted,
+    ScramChallenge,
+    ScramProof,
+)
+from mailsrv.store.volume import Hold, Volume
+from mailsrv.store.waiting import WaitingFiles
+from mailsrv.store.workers import Workers, log_unexpected
+
+
+@implementer(IStore)
+class LocalStore:
+    """Call ``start`` before the first request and ``close`` after the last, on the reactor.
+
+    ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        volume: Volume,
+        vault: Vault,
+        reactor: Any,
+        pool: ThreadPool,
+        now: Callable[[], datetime],
+        limits: Limits | None = None,
+    ) -> None:
+        self._directory = directory
+        self._volume = volume
+        self._vault = vault
+        self._reactor = reactor
+        self._pool = pool
+        self._now = now
+        self._limits = limits or Limits()
+        self._hold: Hold | None = None
+
+    def start(self) -> None:
+        """Take the volume and begin. VolumeInUse, ReadOnlyVolume, StorageFailed, DiskFull."""
+        self._volume.prepare()
+        self._hold = self._volume.hold()
+        try:
+            secret = ServerSecret(self._volume.server_key())
+        except BaseException:
+            self._hold.release()
+            raise
+        self._wire(secret)
+        self._pool.start()
+        self._revocation.start(self._limits.poll_seconds)
+        self._housekeeping.start(self._limits.poll_seconds, now=False)
+        self._behind(self._sweep)
+
+    def _wire(self, secret: ServerSecret) -> None:
+        limits, directory, reactor = self._limits, self._directory, self._reactor
+        workers = self._workers = Workers(reactor, self._pool, limits.work_per_alias)
+        sessions = self._sessions = Sessions()
+        files = WaitingFiles(self._volume, secret)
+        usages = self._usages = Usages(directory, files)
+        notifications = Notifications(reactor, sessions)
+        self._connections = Connections(
+            reactor.seconds,
+            self._now,
+            most=limits.open_connections,
+            idle_seconds=limits.idle_seconds,
+        )
+        mailboxes = Mailboxes(directory, self._volume, self._vault, self._connections)
+        self._operations = Operations(
+            workers=workers,
+            mailboxes=mailboxes,
+            sessions=sessions,
+            usages=usages,
+            notifications=notifications,
+            came=self._came,
+            message_octets=limits.message_octets,
+        )
+        self._indexing = Indexing(reactor, workers, sessions, limits, self._index)
+        self._merging = Merging(
+            workers,
+            mailboxes,
+            Merger(files, limits.batch_messages),
+            usages,
+            notifications,
+            self._came,
+        )
+        self._deliveries = Deliveries(
+            reactor,
+            workers,
+            Receiver(directory, files, usages, mailboxes.of),
+            sessions,
+            notifications,
+            limits,
+            self._arrived,
+        )
+        self._revocation = Revocation(
+            reactor, workers, directory, sessions, lambda one, why: self._entrance.end(one, why)
+        )
+        self._entrance = Entrance(
+            workers=workers,
+            directory=directory,
+            authentication=Authentication(directory, secret),
+            vault=self._vault,
+            mailboxes=mailboxes,
+            files=files,
+            sessions=sessions,
+            merging=self._merging,
+            revocation=self._revocation,
+            now=self._now,
+            limits=limits,
+        )
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = reactor
+
+    async def _sweep(self) -> None:
+        await self._workers.run(remove_orphans, self._directory, self._volume, self._now)
+
+    def close(self) -> Deferred[None]:
+        """Deferred of None: refuse new work, let what is under way end, then forget all keys."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        if self._hold is None or self._workers.closing:
+            return
+        self._workers.closing = True
+        self._revocation.stop()
+        self._indexing.stop()
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        await self._workers.drained()
+        for session in self._sessions.all():
+            self._entrance.logout(session.access)
+        await self._workers.drained()
+        try:
+            await self._workers.run(self._usages.flush)
+        except Exception as error:  # noqa: BLE001
+            log_unexpected(error)
+        await self._workers.run(self._connections.close)
+        self._vault.close()
+        self._pool.stop()
+        self._hold.release()
+
+    # Logging in
+
+    def login(
+        self, address: str, password: str, scope: Scope, listener: IListener | None
+    ) -> Deferred[Access]:
+        return self._workers.begin(lambda: self._entrance.login(address, password, scope, listener))
+
+    def scram_challenge(self, address: str) -> Deferred[ScramChallenge]:
+        return self._workers.begin(lambda: self._entrance.challenge(address))
+
+    def login_scram(
+        self, address: str, proof: ScramProof, scope: Scope, listener: IListener | None
+    ) -> Deferred[ScramAccepted]:
+        return self._workers.begin(
+            lambda: self._entrance.login_scram(address, proof, scope, listener)
+        )
+
+    def logout(self, access: Access) -> None:
+        self._entrance.logout(access)
+
+    def poll(self, access: Access) -> Deferred[int]:
+        return self._workers.begin(lambda: self._poll(access))
+
+    # Folders
+
+    def folders(self, access: Access) -> Deferred[list[Folder]]:
+        return self._workers.begin(lambda: self._operations.work(access, lambda box: box.folders()))
+
+    def subscriptions(self, access: Access) -> Deferred[list[str]]:
+        return self._workers.begin(
+            lambda: self._operations.work(access, lambda box: box.subscriptions())
+        )
+
+    def create_folder(
+        self, access: Access, name: str, special_use: str | None, write_id: str | None
+    ) -> Deferred[Folder]:
+        return self._workers.begin(
+            lambda: self._operations.create_folder(access, name, special_use, write_id)
+        )
+
+    def delete_folder(self, access: Access, name: str, write_id: str | None) -> Deferred[None]:
+        return self._workers.begin(lambda: self._operations.delete_folder(access, name, write_id))
+
+    def rename_folder(
+        self, access: Access, old: str, new: str, write_id: str | None
+    ) -> Deferred[None]:
+        return self._workers.begin(
+            lambda: self._operations.rename_folder(access, old, new, write_id)
+        )
+
+    def subscribe(
+        self, access: Access, name: str, subscribed: bool, write_id: str | None
+    ) -> Deferred[None]:
+        return self._workers.begin(
+            lambda: self._operations.subscribe(access, name, subscribed, write_id)
+        )
+
+    def select(self, access: Access, name: str, writable: bool) -> Deferred[Selected]:
+        return self._workers.begin(
+            lambda: self._operations.work(access, lambda box: box.select(name, writable))
+        )
+
+    # Messages
+
+    def append(
+        self, access: Access, folder: str, messages: list[NewMessage], write_id: str | None
+    ) -> Deferred[Appended]:
+        return self._workers.begin(
+            lambda: self._operations.append(access, folder, messages, write_id)
+        )
+
+    def fetch(self, access: Access, folder_id: int, request: FetchRequest) -> Deferred[FetchPage]:
+        return self._workers.begin(lambda: self._operations.fetch(access, folder_id, request))
+
+    def read(
+        self, access: Access, folder_id: int, uid: int, section: Section
+    ) -> Deferred[bytes | None]:
+        return self._workers.begin(
+            lambda: self._operations.work(access, lambda box: box.read(folder_id, uid, section))
+        )
+
+    def changes(
+        self, access: Access, folder_id: int, since: int, claim_recent: bool
+    ) -> Deferred[Changes]:
+        return self._workers.begin(
+            lambda: self._operations.work(
+                access, lambda box: box.changes(folder_id, since, claim_recent)
+            )
+        )
+
+    def store_flags(
+        self, access: Access, folder_id: int, change: StoreFlags, write_id: str | None
+    ) -> Deferred[StoreResult]:
+        return self._workers.begin(
+            lambda: self._operations.store_flags(access, folder_id, change, write_id)
+        )
+
+    def expunge(
+        self, access: Access, folder_id: int, uids: UidSet, write_id: str | None
+    ) -> Deferred[Expunged]:
+        return self._workers.begin(
+            lambda: self._operations.expunge(access, folder_id, uids, write_id)
+        )
+
+    def copy(
+        self, access: Access, folder_id: int, uids: UidSet, to: str, write_id: str | None
+    ) -> Deferred[Copied]:
+        return self._workers.begin(
+            lambda: self._operations.copy(access, folder_id, uids, to, write_id)
+        )
+
+    def move(
+        self, access: Access, folder_id: int, uids: UidSet, to: str, write_id: str | None
+    ) -> Deferred[Copied]:
+        return self._workers.begin(
+            lambda: self._operations.move(access, folder_id, uids, to, write_id)
+        )
+
+    def search(self, access: Access, folder_id: int, criteria: Criteria) -> Deferred[Found]:
+        return self._workers.begin(
+            lambda: self._operations.work(access, lambda box: box.search(folder_id, criteria))
+        )
+
+    def quota(self, access: Access) -> Deferred[Quota]:
+        return self._workers.begin(lambda: self._quota(access))
+
+    # Mail from the world
+
+    def resolve(self, address: str) -> Deferred[Recipient]:
+        return self._workers.begin(lambda: self._resolve(address))
+
+    def deliver(self, alias: str, delivery: Delivery) -> Deferred[Delivered]:
+        return self._workers.begin(lambda: self._deliveries.deliver(alias, delivery))
+
+    # Behind the interface
+
+    async def _poll(self, access: Access) -> int:
+        self._sessions.check(access)
+        return await self._merging.merge(access)
+
+    async def _quota(self, access: Access) -> Quota:
+        self._sessions.check(access)
+        return await self._workers.run(self._usages.quota, access.alias)
+
+    async def _resolve(self, address: str) -> Recipient:
+        alias, detail = await self._workers.run(self._directory.resolve, address)
+        return Recipient(alias=alias.id, address=alias.address, detail=detail)
+
+    async def _index(self, access: Access) -> int:
+        return await self._operations.work(
+            access, lambda box: box.index_pending(self._limits.index_messages)
+        )
+
+    def _came(self, alias: str) -> None:
+        self._indexing.want(alias)
+
+    def _arrived(self, alias: str, arrival: Arrival) -> None:
+        if arrival.live:
+            self._came(alias)
+        elif self._sessions.of_alias(alias):
+            # its owner is here, or came while it was sealed: bring it in without being asked
+            self._reactor.callLater(arrival.merge_after, self._merge_behind, alias)
+
+    def _merge_behind(self, alias: str) -> None:
+        sessions = self._sessions.of_alias(alias)
+        if sessions and not self._workers.closing:
+            self._behind(lambda: self._merging.merge(sessions[-1].access))
+
+    def _keep_house(self) -> Deferred[None]:
+        return self._workers.begin(self._house_work).addErrback(lambda _: None)
+
+    async def _house_work(self) -> None:
+        if self._connections.idle or self._usages.dirty:
+            await self._workers.run(self._tidy)
+
+    def _tidy(self) -> None:
+        self._connections.expire()
+        self._usages.flush()
+
+    def _behind(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Work that nobody waits for; its errors are logged where they are not expected."""
+        self._workers.begin(work).addErrback(lambda _: None)

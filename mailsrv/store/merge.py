@@ -1,0 +1,110 @@
+"""Bring waiting mail into the mailbox, so that a crash at any point leaves each message once.
+
+Two files cannot be committed together. A batch is appended under its delivery ids in one synced
+transaction, then its rows are removed, then the file if it is empty. Whatever is repeated after
+a crash finds its delivery id in the mailbox and is not stored again.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.logger import Logger
+
+from mailsrv.errors import MailsrvError, SealBroken
+from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.values import Appended, NewMessage
+from mailsrv.mailbox.waiting import WaitingMail, WaitingRow
+from mailsrv.store.waiting import WaitingFiles, unpack
+from mailsrv.store.workers import log_unexpected
+
+INBOX = "INBOX"
+
+log = Logger()
+
+
+@attrs.frozen
+class Merged:
+    """What one batch did."""
+
+    messages: int = 0
+    folder_id: int = 0
+    modseq: int = 0
+    more: bool = False
+    """Whether another batch may be waiting."""
+
+
+class Merger:
+    """Blocking; one batch of one mailbox at a time, which the caller sees to."""
+
+    def __init__(self, files: WaitingFiles, batch_messages: int) -> None:
+        self._files = files
+        self._batch_messages = batch_messages
+
+    def merge_batch(self, mailbox: Mailbox, alias: str) -> Merged:
+        """Take a batch of waiting mail into INBOX."""
+        private_key, public_key = mailbox.keys()
+        if not self._files.exist(public_key):
+            return Merged()
+        with self._files.open(public_key) as waiting:
+            rows = waiting.batch(self._batch_messages)
+            appended, aside = _append(mailbox, private_key, alias, rows)
+            if aside:
+                self._set_aside(public_key, alias, aside)
+            with self._files.locked(public_key):
+                waiting.remove([row.delivery_id for row in rows])
+                empty = waiting.delete_if_empty()
+        return Merged(
+            messages=len(rows) - len(aside),
+            folder_id=appended.folder_id if appended else 0,
+            modseq=appended.modseq if appended else 0,
+            more=bool(rows) and not empty,
+        )
+
+    def _set_aside(self, public_key: bytes, alias: str, rows: Sequence[WaitingRow]) -> None:
+        with self._files.open_aside(public_key) as aside:
+            aside.add([(row.delivery_id, row.sealed, row.received, row.size) for row in rows])
+        log.error(
+            "{count} waiting messages of alias {alias} could not be merged and are kept in {file}",
+            count=len(rows),
+            alias=alias,
+            file=self._files.volume.set_aside(public_key).name,
+        )
+
+
+def _append(
+    mailbox: Mailbox, private_key: bytes, alias: str, rows: Sequence[WaitingRow]
+) -> tuple[Appended | None, list[WaitingRow]]:
+    messages: list[NewMessage] = []
+    good: list[WaitingRow] = []
+    aside: list[WaitingRow] = []
+    for row in rows:
+        try:
+            messages.append(unpack(private_key, alias, row.delivery_id, row.sealed, row.received))
+            good.append(row)
+        except SealBroken:
+            aside.append(row)
+    if not messages:
+        return None, aside
+    try:
+        return mailbox.append(INBOX, messages, None), aside
+    except MailsrvError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        log_unexpected(error)
+    return _append_singly(mailbox, messages, good, aside)
+
+
+def _append_singly(
+    mailbox: Mailbox, messages: list[NewMessage], rows: list[WaitingRow], aside: list[WaitingRow]
+) -> tuple[Appended | None, list[WaitingRow]]:
+    """One message that nobody can store must not keep the others away."""
+    appended: Appended | None = None
+    for message, row in zip(messages, rows, strict=True):
+        try:
+            appended = mailbox.append(INBOX, [message], None)
+        except MailsrvError:
+            raise
+        except Exception as error:  # noqa: BLE001
+            log_unexpected(error)
+            aside.append(row)
+    return appended, aside
