@@ -1,0 +1,30 @@
+"""The Date field (rfc5322), leniently."""
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+_LONGEST = 128
+
+
+def parse_date(value: str) -> tuple[str | None, str | None]:
+    """``(sent, sent_day)`` of an unfolded Date field: the moment as ISO 8601 UTC text and the
+    calendar day as written (rfc9051:3929); None for what cannot be told."""
+    try:
+        parsed = parsedate_tz(value[:_LONGEST])
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None, None
+    if parsed is None:
+        return None, None
+    year, month, day, hour, minute, second, *_, offset = parsed
+    try:
+        written = date(year, month, day).isoformat()
+    except (ValueError, OverflowError):
+        return None, None
+    try:
+        zone = timezone(timedelta(seconds=offset or 0))
+        # A leap second is written as 60, which datetime does not know.
+        local = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=zone)
+        moment = local.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None, written
+    return moment.isoformat() + "Z", written
