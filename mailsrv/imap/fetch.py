@@ -273,7 +273,7 @@ def compile_plan(
 ) -> FetchPlan:
     """Return the plan for a list of items.
 
-    ``uid``: UID FETCH, which always answers UID (rfc9051:4777). ``modseq``: CHANGEDSINCE was
+    ``uid``: UID FETCH, which always answers UID (rfc9051:4825). ``modseq``: CHANGEDSINCE was
     given. ``condstore``: the client enabled it and wants MODSEQ with flags that it did not ask
     for (rfc7162:849).
     """

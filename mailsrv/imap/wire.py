@@ -200,17 +200,20 @@ class Framer:
         if end < 0:
             self._scanned = len(self._buffer)
             # one octet over the limit may be the CR of the line's end
-            return self._too_long() if self._scanned > limit + 1 else None
+            return self._too_long(limit) if self._scanned > limit + 1 else None
         stop = end - 1 if end and self._buffer[end - 1] == 0x0D else end
         if stop > limit:
-            return self._too_long()
+            return self._too_long(limit)
         line = bytes(self._buffer[:stop])
         del self._buffer[: end + 1]
         self._scanned = 0
         return line
 
-    def _too_long(self) -> TooLong:
-        tag = self._tag(bytes(self._buffer[:256]))
+    def _too_long(self, limit: int) -> TooLong:
+        """Give up, with the tag unless the line is a raw one or the rest of a refused command."""
+        command = self._line_limit is None and not self._dropping
+        head, blank, _ = bytes(self._buffer[: min(limit, 256)]).partition(b" ")
+        tag = self._tag(head + blank) if command and (blank or self._parts) else ""
         self._close()
         return TooLong(tag)
 
@@ -227,8 +230,9 @@ class Framer:
         text = line[: head.start()] if head else line
         self._size += len(text)
         if self._size > self.limits.command:
+            tag = self._tag(text)
             self._close()
-            return TooLong(self._tag(text))
+            return TooLong(tag)
         self._parts.append(text)
         if head:
             return self._announced(int(head[1]), head)
