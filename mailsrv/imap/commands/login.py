@@ -1,0 +1,82 @@
+"""Becoming somebody: STARTTLS, LOGIN and AUTHENTICATE (rfc3501, 6.2; SASL-IR rfc4959)."""
+
+from base64 import b64encode
+from collections.abc import Awaitable
+
+from mailsrv.errors import AuthenticationFailed
+from mailsrv.imap import sasl
+from mailsrv.imap.capabilities import capabilities
+from mailsrv.imap.command import BEFORE_LOGIN, Capability, Command, nothing
+from mailsrv.imap.grammar import PARSERS, Authenticate, Login
+from mailsrv.imap.reply import Bad, Bye, Done, No
+from mailsrv.imap.session import Session
+from mailsrv.store.values import Access
+
+
+async def starttls(session: Session, _argument: None) -> Done:
+    """STARTTLS (rfc3501, 6.2.1). What came along in clear text was not said by this client."""
+    if not session.connection.can_start_tls:
+        raise Bad("TLS cannot begin here")
+    if session.framer.pending:
+        raise Bye("Nothing may follow STARTTLS before TLS", done=Bad("Too early"))
+    session.then = session.connection.start_tls
+    return Done("Begin TLS now")
+
+
+async def login(session: Session, argument: Login) -> Done:
+    """LOGIN (rfc3501, 6.2.3)."""
+    _require_privacy(session)
+    return await _enter(session, session.login(argument.user, argument.password, "imap", session))
+
+
+async def authenticate(session: Session, argument: Authenticate) -> Done:
+    """AUTHENTICATE (rfc3501, 6.2.2)."""
+    mechanism = sasl.MECHANISMS.get(argument.mechanism)
+    if mechanism is None:
+        raise No("There is no such mechanism", "CANNOT")
+    _require_privacy(session)
+
+    async def ask(challenge: bytes) -> bytes:
+        session.ask(b64encode(challenge))
+        return sasl.decode(await session.line(sasl.MAX_RESPONSE))
+
+    return await _enter(session, mechanism(session, ask, argument.initial, session))
+
+
+def _require_privacy(session: Session) -> None:
+    if not session.may_log_in:
+        raise No("Begin TLS before you log in", "PRIVACYREQUIRED")
+
+
+async def _enter(session: Session, attempt: Awaitable[Access]) -> Done:
+    connection = session.connection
+    try:
+        access = await attempt
+    except AuthenticationFailed:
+        connection.login_failures += 1
+        await session.pause(connection.addresses.failed(connection.host))
+        no = No("Login failed", "AUTHENTICATIONFAILED")
+        if connection.login_failures >= session.options.login_tries:
+            raise Bye("Too many failed logins", done=no) from None
+        raise no from None
+    connection.addresses.succeeded(connection.host)
+    session.admit(access)
+    return Done("Logged in", "CAPABILITY " + " ".join(capabilities(session)))
+
+
+def _offers(session: Session) -> tuple[str, ...]:
+    """How to log in, where that is possible; else that it is not (rfc3501, 7.2.1)."""
+    if session.access is not None:
+        return ()
+    begin = ("STARTTLS",) if session.connection.can_start_tls else ()
+    if not session.may_log_in:
+        return (*begin, "LOGINDISABLED")
+    return (*begin, *(f"AUTH={name}" for name in sasl.MECHANISMS), "SASL-IR")
+
+
+COMMANDS = (
+    Command("STARTTLS", BEFORE_LOGIN, nothing, starttls),
+    Command("LOGIN", BEFORE_LOGIN, PARSERS["LOGIN"], login),
+    Command("AUTHENTICATE", BEFORE_LOGIN, PARSERS["AUTHENTICATE"], authenticate),
+)
+CAPABILITIES = (Capability(_offers),)
