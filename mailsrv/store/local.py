@@ -47,7 +47,7 @@ from mailsrv.store.orphans import remove_orphans
 from mailsrv.store.receive import Receiver
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.secret import ServerSecret
-from mailsrv.store.sessions import Sessions
+from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import (
     Access,
@@ -147,9 +147,7 @@ class LocalStore:
             limits,
             self._arrived,
         )
-        self._revocation = Revocation(
-            reactor, workers, directory, sessions, lambda one, why: self._entrance.end(one, why)
-        )
+        self._revocation = Revocation(reactor, workers, directory, sessions, self._end)
         self._entrance = Entrance(
             workers=workers,
             directory=directory,
@@ -346,6 +344,9 @@ class LocalStore:
         return await self._operations.work(
             access, lambda box: box.index_pending(self._limits.index_messages)
         )
+
+    def _end(self, session: Session, reason: str) -> None:
+        self._entrance.end(session, reason)
 
     def _came(self, alias: str) -> None:
         self._indexing.want(alias)

@@ -1,4 +1,4 @@
-"""From a session's access to its open mailbox, with the fence that keeps writes out of old files."""
+"""From a session's access to its open mailbox, fenced against writes to old files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from mailsrv.errors import MailsrvError, SealBroken
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Appended, NewMessage
-from mailsrv.mailbox.waiting import WaitingMail, WaitingRow
+from mailsrv.mailbox.waiting import WaitingRow
 from mailsrv.store.waiting import WaitingFiles, unpack
 from mailsrv.store.workers import log_unexpected
 

@@ -69,7 +69,7 @@ class Merging:
                 if most is not None and count >= most:
                     _answer(joined, count)
         except MailsrvError as error:
-            log.warn(
+            log.info(
                 "Mail of alias {alias} goes on waiting: {kind}",
                 alias=alias,
                 kind=type(error).__name__,

@@ -142,7 +142,7 @@ class Receiver:
         except LIVE_ONLY as error:
             progress.busy = isinstance(error, MailboxBusy)
             if not isinstance(error, _EXPECTED):
-                log.warn(
+                log.error(
                     "Mailbox {mailbox} takes no mail ({kind}): it waits instead",
                     mailbox=access.mailbox,
                     kind=type(error).__name__,

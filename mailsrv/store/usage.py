@@ -8,6 +8,7 @@ together.
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 
 import attrs
 
@@ -132,10 +133,8 @@ class Usages:
 
     def _write(self, alias: str, entry: _Entry) -> None:
         if entry.dirty:
-            try:
+            with suppress(NoSuchAlias):  # removed meanwhile: nothing is left to count
                 self._directory.set_usage(alias, entry.octets, entry.messages)
-            except NoSuchAlias:
-                pass  # removed meanwhile: nothing is left to count
             self._count(entry.pools, entry.written - entry.octets)
             entry.written, entry.dirty = entry.octets, False
             self._levels.clear()
