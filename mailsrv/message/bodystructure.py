@@ -1,4 +1,4 @@
-"""BODYSTRUCTURE and BODY as IMAP sends them (rfc9051:5990, rfc9051:6355), from the part tree."""
+"""BODYSTRUCTURE and BODY as IMAP sends them (rfc9051:5958, rfc9051:6355), from the part tree."""
 
 from mailsrv.message.header import Parameters
 from mailsrv.message.octets import imap_nstring, imap_string

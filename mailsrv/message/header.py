@@ -47,6 +47,17 @@ def each_field(header: str) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
+def readable_lines(header: str) -> Iterator[str]:
+    """Every field as one decoded line ``name: value``, and lines that are no field as they are."""
+    hint = None if header.isascii() else charset_hint(header)
+    for match in islice(_FIELD.finditer(header, 0, MAX_HEADER), MAX_FIELDS):
+        name, value = match.groups()
+        if name is not None:
+            yield f"{name}: {decoded(unfold(value), hint)}"
+        elif line := match[0].strip():
+            yield decoded(unfold(line), hint)
+
+
 def unfold(value: str) -> str:
     """``value`` on one line (rfc5322:475), without white space around it and NUL in it."""
     value = value[:MAX_FIELD]

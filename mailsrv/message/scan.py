@@ -10,7 +10,7 @@ from mailsrv.message.address import MAX_ADDRESSES
 from mailsrv.message.bodystructure import body, bodystructure
 from mailsrv.message.dates import parse_date
 from mailsrv.message.envelope import Fields, envelope
-from mailsrv.message.header import charset_hint, decoded, unfold
+from mailsrv.message.header import MAX_HEADER, charset_hint, decoded, unfold
 from mailsrv.message.structure import Part, StructureScanner
 
 __all__ = ["Part", "Scanned", "body", "scan"]
@@ -55,7 +55,7 @@ def scan(content: bytes) -> Scanned:
     scanner = StructureScanner(content)
     root = scanner.run()
     fields = scanner.fields
-    header = content[: root.body_start]
+    header = content[: min(root.body_start, MAX_HEADER)]
     hint = None if header.isascii() else charset_hint(header.decode("latin-1"))
     sent, sent_day = parse_date(unfold(fields["date"][0])) if "date" in fields else (None, None)
     return Scanned(

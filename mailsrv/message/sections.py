@@ -1,4 +1,4 @@
-"""Where a section of FETCH is in the message, and subsets of header fields (rfc9051:4467)."""
+"""Where a section of FETCH is in the message, and subsets of header fields (rfc9051:4471)."""
 
 import re
 
@@ -12,7 +12,7 @@ def part_at(root: Part, path: str) -> Part | None:
     """The part with that number ("1.2"), None when there is none.
 
     "" is the message itself. Part 1 of a message that is no multipart is its body: that is the
-    root itself, or the enclosed message where this one stands for a part (rfc9051:4482).
+    root itself, or the enclosed message where this one stands for a part (rfc9051:4481).
     """
     part = root
     if not path:

@@ -187,7 +187,7 @@ class StructureScanner:
             facts["envelope"] = self._envelope(fields)
         elif message:
             self.fields = fields
-        if depth >= MAX_DEPTH and facts["type"] in ("multipart", "message"):
+        if depth >= MAX_DEPTH and _may_have_parts(facts):
             facts |= _OPAQUE
         return self._body(start, body_start, depth, facts, stop)
 
@@ -291,6 +291,11 @@ class StructureScanner:
         text, taken = envelope(fields, self._addresses)
         self._addresses -= taken
         return text.encode("latin-1")
+
+
+def _may_have_parts(facts: _Facts) -> bool:
+    enclosing = facts["type"] == "message" and facts["subtype"] in _ENCLOSING
+    return enclosing or bool(facts["type"] == "multipart")
 
 
 def _facts(fields: Fields, digest: bool) -> _Facts:

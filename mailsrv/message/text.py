@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from functools import cache
 
 from mailsrv.message import charsets
-from mailsrv.message.header import charset_hint, decoded, each_field, parameter, unfold
+from mailsrv.message.header import (
+    MAX_HEADER,
+    charset_hint,
+    decoded,
+    each_field,
+    parameter,
+    readable_lines,
+    unfold,
+)
 from mailsrv.message.html import html_to_text
 from mailsrv.message.structure import Part
 from mailsrv.message.transfer import decode_transfer
@@ -18,22 +26,26 @@ from mailsrv.message.transfer import decode_transfer
 MAX_TEXT = 2 * 1024 * 1024
 """Characters of text that one message yields."""
 PREVIEW_LENGTH = 200
-"""Characters, rfc8970:188."""
+"""Characters, rfc8970:206."""
 _PREVIEW_OCTETS = {"plain": 8 * 1024, "html": 64 * 1024}
 _PREVIEW_PARTS = 20
 _HTML = ("html", "xhtml", "xhtml+xml")
 _LONGEST_COMBINING_RUN = 32
+_BEYOND_FIRST_PLANE = re.compile("[\U00010000-\U0001efff]")
 
 
 def header_text(content: bytes, root: Part) -> str:
-    """The fields of the message's own header, decoded, one a line: ``name: value\\n``."""
+    """The fields of the message's own header, decoded, one a line: ``name: value\\n``.
+
+    A line that is no field, as in a message without a blank line, is there as it is.
+    """
     return _header_lines(content, root)[:MAX_TEXT]
 
 
 def mime_text(content: bytes, root: Part) -> str:
     """The fields of the MIME headers of all parts below ``root``, in the same form.
 
-    TEXT looks at them too (rfc9051:3941), HEADER does not.
+    TEXT looks at them too (rfc9051:3952), HEADER does not.
     """
     lines: list[str] = []
     room = MAX_TEXT
@@ -46,7 +58,7 @@ def mime_text(content: bytes, root: Part) -> str:
 
 def field_values(header: bytes, name: str) -> list[str]:
     """The decoded values of every field ``name`` (any case) in a header block, in order."""
-    text = header.decode("latin-1")
+    text = header[:MAX_HEADER].decode("latin-1")
     wanted = name.lower()
     hint = None if text.isascii() else charset_hint(text)
     return [
@@ -83,7 +95,7 @@ def preview(content: bytes, root: Part) -> str:
     for part in leaves:
         limit = _PREVIEW_OCTETS["html" if part.subtype in _HTML else "plain"]
         text = _part_text(content, part, limit)
-        folded = " ".join(text[: limit // 2].split()).replace("\0", "").rstrip("\ufffd")
+        folded = " ".join(text[: limit // 2].split()).rstrip("\ufffd")
         if folded:
             return folded[:PREVIEW_LENGTH]
     return ""
@@ -94,22 +106,28 @@ def fold(text: str) -> str:
     every run of white space one blank. ``fold(fold(x)) == fold(x)``."""
     if text.isascii():
         return " ".join(text.lower().split())
-    text = _combining_runs().sub(lambda run: run[0][:_LONGEST_COMBINING_RUN], text)
-    text = unicodedata.normalize("NFKC", text).casefold()
+    text = unicodedata.normalize("NFKC", _tame(text)).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-@cache
-def _combining_runs() -> re.Pattern[str]:
-    """Long runs of characters that reorder among each other: sorting them takes quadratic time,
+def _tame(text: str) -> str:
+    """``text`` with long runs of combining characters cut: sorting them takes quadratic time,
     and no writing has them (UAX 15 calls 30 the most that text needs)."""
+    # Sets of characters beyond the first plane are slow to search for, and rarely needed.
+    runs = _combining_runs(0x1F000 if _BEYOND_FIRST_PLANE.search(text) else 0x10000)
+    return runs.sub(lambda run: run[0][:_LONGEST_COMBINING_RUN], text)
+
+
+@cache
+def _combining_runs(stop: int) -> re.Pattern[str]:
     marks = [
         mark
-        for mark in map(chr, range(0x300, 0x1F000))
-        if not "\ud800" <= mark <= "\udfff"
-        and unicodedata.combining(unicodedata.normalize("NFKD", mark)[0])
+        for mark in map(chr, range(0x300, stop))
+        if unicodedata.combining(unicodedata.normalize("NFKD", mark)[0])
     ]
-    return re.compile(f"[{''.join(marks)}]{{{_LONGEST_COMBINING_RUN + 1},}}")
+    mark = f"[{''.join(marks)}]"
+    # Written so that the search for the first one is a plain scan.
+    return re.compile(f"{mark}{mark}{{{_LONGEST_COMBINING_RUN},}}+")
 
 
 def _walk(part: Part) -> Iterator[Part]:
@@ -125,15 +143,15 @@ def _text_leaves(root: Part) -> Iterator[Part]:
 
 
 def _header_lines(content: bytes, part: Part) -> str:
-    text = content[part.header_start : part.body_start].decode("latin-1")
-    hint = None if text.isascii() else charset_hint(text)
-    return "".join(
-        [f"{name}: {decoded(unfold(value), hint)}\n" for name, value in each_field(text)]
-    )
+    end = min(part.body_start, part.header_start + MAX_HEADER)
+    header = content[part.header_start : end].decode("latin-1")
+    return "".join([line + "\n" for line in readable_lines(header)])
 
 
 def _part_text(content: bytes, part: Part, limit: int) -> str:
     """The text of one leaf, from at most ``limit`` octets of its body."""
     data = content[part.body_start : min(part.end, part.body_start + limit)]
     text = charsets.decode(decode_transfer(data, part.encoding), parameter(part.params, "charset"))
-    return html_to_text(text) if part.subtype in _HTML else text
+    if part.subtype in _HTML:
+        text = html_to_text(text)
+    return text.replace("\0", " ")
