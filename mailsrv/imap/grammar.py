@@ -155,7 +155,8 @@ def parse_head(parts: tuple[bytes, ...], *, utf8: bool = False) -> Head:
     try:
         if not tag:
             arguments.fail("a tag")
-        arguments.expect(tag.encode("ascii") + b" ")
+        arguments.skip(tag.encode("ascii"))
+        arguments.space()
         name = arguments.match(_NAME, "a command")[0].decode("ascii").upper()
         uid = name == "UID"
         if uid:

@@ -69,16 +69,16 @@ def parse_set(text: bytes) -> SequenceSet:
         raise BadSyntax(f"expected at most {MAX_ELEMENTS} elements in a sequence set")
     ranges = []
     star: int | None = None
+    largest = 0
     for element in elements:
         first, _, second = element.partition(b":")
+        ends = [int(end) for end in (first, second) if end and end != b"*"]
+        largest = max(largest, *ends, 0)
         if b"*" in element:
-            low = min(MAX_UID if end in {b"*", b""} else int(end) for end in (first, second))
+            low = min(ends, default=MAX_UID)
             star = low if star is None else min(star, low)
-            continue
-        low = int(first)
-        high = int(second) if second else low
-        ranges.append((low, high) if low <= high else (high, low))
-    merged = merge(ranges)
-    if (merged and merged[-1][1] > MAX_UID) or (star is not None and star > MAX_UID):
+        else:
+            ranges.append((min(ends), max(ends)))
+    if largest > MAX_UID:
         raise BadSyntax("expected numbers below 4294967296 in a sequence set")
-    return SequenceSet(merged, star)
+    return SequenceSet(merge(ranges), star)
