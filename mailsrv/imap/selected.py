@@ -41,20 +41,25 @@ class SelectedFolder:
         known = index < len(self.uids) and self.uids[index] == uid
         return index + 1 if known else None
 
-    def resolve(self, numbers: SequenceSet, *, by_uid: bool) -> UidSet:
-        """UID ranges of a set as the client wrote it. Bad for a message number too high.
+    def resolve(self, numbers: SequenceSet, *, by_uid: bool, strict: bool = True) -> UidSet:
+        """UID ranges of a set as the client wrote it.
 
-        They stay below uidnext: a message that was not announced has no number to answer with.
+        A message number too high is Bad when ``strict``, else it names no message. Ranges stay
+        below uidnext: a message that was not announced has no number to answer with.
         """
         if by_uid:
             largest = self.uids[-1] if self.uids else self.uidnext - 1
             ranges = numbers.resolve(largest)
             last = self.uidnext - 1
             return tuple((low, min(high, last)) for low, high in ranges if low <= last)
-        if numbers.beyond(len(self.uids)):
+        count = len(self.uids)
+        if strict and numbers.beyond(count):
             raise Bad("No message has such a number")
-        ranges = numbers.resolve(len(self.uids))
-        return tuple((self.uids[low - 1], self.uids[high - 1]) for low, high in ranges)
+        return tuple(
+            (self.uids[low - 1], self.uids[min(high, count) - 1])
+            for low, high in numbers.resolve(count)
+            if low <= count
+        )
 
     def known(self, uids: UidSet) -> Iterator[int]:
         """Those UIDs of a set that the client knows, ascending."""

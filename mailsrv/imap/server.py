@@ -26,6 +26,9 @@ from mailsrv.store.interfaces import IStore
 CLOSE_PATIENCE = 15.0
 """Seconds that a client gets to take our last words."""
 
+STOP_PATIENCE = 10.0
+"""Seconds that running commands get to finish when the service stops."""
+
 
 class ImapServer(IMAP4Server):
     """One connection."""
@@ -62,7 +65,7 @@ class ImapServer(IMAP4Server):
             self.transport.loseConnection()
             return
         self.output.attach(self.transport)
-        self.setTimeout(self.options.login_timeout)
+        self._patience(self.options.login_timeout)
         self._deadline = self.callLater(self.options.login_deadline, self._too_slow)
         session = self._new_session()
         known = " ".join(capabilities(session))
@@ -91,7 +94,7 @@ class ImapServer(IMAP4Server):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002
         """Give back the session, its key and its place."""
-        self.setTimeout(None)
+        self._patience(None)
         self._stop_deadline()
         if self.session is not None:
             self.session.lost()
@@ -114,16 +117,12 @@ class ImapServer(IMAP4Server):
         """Nothing was heard for too long; a running command is not the client's silence."""
         session = self.session
         if session is not None and not session.over and not session.waiting:
-            self.setTimeout(self.timeOut)
+            self._patience(self.timeOut)
         elif session is not None and not session.over:
             session.leave("Autologout after a long silence")
 
-    def setTimeout(self, period: float | None) -> float | None:
-        """As TimeoutMixin, remembering the period for ``timeoutConnection``."""
-        if period is not None:
-            self.timeOut = period
-        before: float | None = super().setTimeout(period)  # type: ignore[no-untyped-call]
-        return before
+    def _patience(self, seconds: float | None) -> None:
+        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
 
     def _too_slow(self) -> None:
         self._deadline = None
@@ -167,11 +166,11 @@ class ImapServer(IMAP4Server):
     def admitted(self) -> None:
         """The client has logged in."""
         self._stop_deadline()
-        self.setTimeout(self.options.idle_timeout)
+        self._patience(self.options.idle_timeout)
 
     def hang_up(self) -> None:
         """Send what is left and close; not for ever, if the client does not read."""
-        self.setTimeout(None)
+        self._patience(None)
         self._stop_deadline()
         self.output.detach()
         self.transport.loseConnection()
@@ -225,6 +224,11 @@ class ImapFactory(Factory):
         for connection in connections:
             if connection.session is not None:
                 connection.session.leave("The server is going down", "UNAVAILABLE")
+        cut = self.reactor.callLater(STOP_PATIENCE, self._cut_all)
         everyone = DeferredList([connection.gone for connection in connections])
         finished: Deferred[None] = everyone.addCallback(lambda _: None)
-        return finished
+        return finished.addCallback(lambda _: cut.cancel() if cut.active() else None)
+
+    def _cut_all(self) -> None:
+        for connection in list(self.connections):
+            connection.transport.abortConnection()

@@ -9,7 +9,7 @@ What other sessions do is spoken of only between commands and in IDLE (rfc3501, 
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -103,6 +103,7 @@ class Session:
         """Called once the tagged answer has been written."""
         self._bad_commands = 0
         self._streak = 0
+        self._stirred = False
         self._wake: Deferred[None] | None = None
         self._leaving: Bye | None = None
         self._running: Deferred[None] | None = None
@@ -165,7 +166,8 @@ class Session:
             self.opening[folder_id] = modseq
         if self.selected is not None and folder_id == self.selected.id:
             self.selected.hear(modseq)
-            if self.waiting and self.selected.behind:
+            if self.selected.behind:
+                self._stirred = True
                 self._poke()
 
     def revoked(self, _reason: str) -> None:
@@ -183,7 +185,8 @@ class Session:
                     await self.wait()
                 else:
                     await self._take(event)
-                    await self._give_way()
+                    if not self.over:
+                        await self._give_way()
         except Bye as bye:
             self._say_goodbye(bye)
         finally:
@@ -204,6 +207,9 @@ class Session:
         """Until the client sends, the folder changes or the time is over; Bye when leaving."""
         if self._leaving is not None:
             raise self._leaving
+        if self._stirred:
+            self._stirred = False
+            return
         self._streak = 0
         self.waiting = True
         self._wake = Deferred()
@@ -212,7 +218,7 @@ class Session:
         try:
             await self._wake
         finally:
-            self.waiting = False
+            self.waiting = self._stirred = False
             self._wake = None
             if timer is not None and timer.active():
                 timer.cancel()
@@ -291,14 +297,14 @@ class Session:
         try:
             command, argument = self._read(parts)
             answer = await command.handler(self, argument)
-        except CancelledError as error:
+        except Bye:
+            raise
+        except Exception as error:
             if self.over:
                 raise
             answer = explain(error, command.name if command else "parser")
-        except Bye:
-            raise
-        except Exception as error:  # noqa: BLE001 - a client must get an answer
-            answer = explain(error, command.name if command else "parser")
+            if self.unbroken:
+                raise Bye("An answer broke off") from None
         if command is not None and not isinstance(answer, Bad):
             await self.speak(expunge=command.expunge)
         self._answer(self.tag or "*", answer)

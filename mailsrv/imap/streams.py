@@ -1,6 +1,6 @@
 """Pages of a FETCH, the next one asked for while the last one is being written."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ def _rest(uids: UidSet, start: int) -> UidSet:
 
 async def pages(
     session: Session, folder_id: int, request: FetchRequest
-) -> AsyncIterator[FetchPage]:
+) -> AsyncGenerator[FetchPage, None]:
     """All pages of a request.
 
     A request that sets \\Seen is not made ahead: what the client never got must stay unread.

@@ -3,6 +3,7 @@
 (rfc7889)."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import attrs
@@ -158,8 +159,10 @@ async def _deleted_octets(session: Session, folder: Folder) -> int:
     found = await session.store.search(session.door, folder.id, HasFlag("\\Deleted"))
     uids = wire_format.ranges_of(wire_format.unpack(found.uids))
     total = 0
-    async for page in pages(session, folder.id, FetchRequest(uids, ("size",))):
-        total += sum(row[1] for row in page.rows)
+    request = FetchRequest(uids, ("size",))
+    async with aclosing(pages(session, folder.id, request)) as found_pages:
+        async for page in found_pages:
+            total += sum(row[1] for row in page.rows)
     return total
 
 

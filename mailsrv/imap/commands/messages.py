@@ -7,6 +7,7 @@ answered, and the command ends with NO [EXPUNGEISSUED], after which clients ask 
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from mailsrv.errors import NoSuchFolder
@@ -60,9 +61,10 @@ async def fetch(session: Session, argument: Fetch, *, by_uid: bool) -> Done:
     plan = compile_plan(argument.items, uid=by_uid, modseq=conditional, condstore=session.condstore)
     request = plan.request(uids, changed_since=argument.changed_since, writable=folder.writable)
     found = 0
-    async for page in pages(session, folder.id, request):
-        found += len(page.rows)
-        await _write_page(session, folder, plan, page)
+    async with aclosing(pages(session, folder.id, request)) as found_pages:
+        async for page in found_pages:
+            found += len(page.rows)
+            await _write_page(session, folder, plan, page)
     if not by_uid and not conditional and found < folder.count(uids):
         raise GONE
     return Done("FETCH completed")
@@ -79,16 +81,10 @@ async def _write_page(
 
 
 async def _write_piece(session: Session, folder: SelectedFolder, piece: Piece) -> None:
-    output = session.output
     if isinstance(piece, bytes):
-        output.write(piece)
+        await session.send([piece])
     else:
         await _stream(session, folder, piece)
-    if output.full:
-        # a response may be half written: nothing else may be said meanwhile
-        session.unbroken = True
-        await output.drain()
-        session.unbroken = False
 
 
 async def _stream(session: Session, folder: SelectedFolder, large: LargeSection) -> None:

@@ -21,7 +21,7 @@ async def search(session: Session, argument: Search, *, by_uid: bool) -> Done:
         session.enable_condstore()
 
     def resolve(numbers: SequenceSet, uid: bool) -> UidSet:
-        return folder.resolve(numbers, by_uid=uid)
+        return folder.resolve(numbers, by_uid=uid, strict=False)
 
     recent = wire_format.ranges_of(sorted(folder.recent))
     criteria = to_criteria(argument.key, resolve, recent)
