@@ -16,8 +16,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.application.strports import service as listener_service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IProtocolFactory
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import usage
@@ -39,6 +38,9 @@ from mailsrv.tls import ServerTls
 log = Logger()
 
 CONFIG_VARIABLE = "MAILSRV_CONFIG"
+
+FAREWELL_SECONDS = 10.0
+"""What a stop waits for clients to finish their command."""
 
 
 class Options(usage.Options):
@@ -89,15 +91,16 @@ def build(settings: settings_.Settings, reactor: Any) -> MultiService:
     root = RootService(tls.reload)
     # started in this order, stopped in the reverse: listeners, clients, store
     root.addService(StoreService(store, directory))
-    root.addService(FrontEndService([imap, mx]))
-    for key, endpoint, factory in (
+    root.addService(FrontEndService([imap, mx], reactor))
+    listeners: list[tuple[str, str, IProtocolFactory]] = [
         *(("imap.listen", endpoint, imap) for endpoint in settings.imap.listen),
         *(
             ("imap.listen_tls", endpoint, _over_tls(tls, imap))
             for endpoint in settings.imap.listen_tls
         ),
         *(("mx.listen", endpoint, mx) for endpoint in settings.mx.listen),
-    ):
+    ]
+    for key, endpoint, factory in listeners:
         root.addService(Listener(key, endpoint, factory, reactor))
     return root
 
@@ -137,11 +140,11 @@ def _mx_options(settings: settings_.Settings, tls: ServerTls) -> MxOptions:
         message_limit=settings.limits.message_size,
         recipient_limit=settings.mx.recipients,
         connections=settings.mx.connections,
-        connections_per_address=settings.mx.connections_per_address,
+        connections_per_client=settings.mx.connections_per_address,
     )
 
 
-def _over_tls(tls: ServerTls, factory: ServerFactory) -> TLSMemoryBIOFactory:
+def _over_tls(tls: ServerTls, factory: IProtocolFactory) -> TLSMemoryBIOFactory:
     return TLSMemoryBIOFactory(tls, False, factory)
 
 
@@ -196,12 +199,17 @@ class StoreService(Service):
 class FrontEndService(Service):
     """Lets the front ends finish what they do and say goodbye."""
 
-    def __init__(self, factories: list[StoppableFactory]) -> None:
+    def __init__(self, factories: list[StoppableFactory], clock: IReactorTime) -> None:
         self._factories = factories
+        self._clock = clock
 
     async def _stop(self) -> None:
-        for stopping in [factory.shut_down() for factory in self._factories]:
-            await stopping
+        stopping = [factory.shut_down() for factory in self._factories]
+        for stopped in stopping:
+            try:
+                await stopped.addTimeout(FAREWELL_SECONDS, self._clock)
+            except TimeoutError:
+                log.info("clients did not finish within {seconds} s", seconds=FAREWELL_SECONDS)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
