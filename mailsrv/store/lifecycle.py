@@ -25,8 +25,12 @@ from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import ALL_SCOPES, Scope
 from mailsrv.store.volume import Volume, sync_folder
+from mailsrv.store.workers import log_unexpected
 
 MAIN_LABEL = "main"
+
+PATIENCE = 5.0
+"""Seconds to wait for another change of the same alias."""
 
 
 @attrs.frozen
@@ -132,21 +136,26 @@ class Lifecycle:
     def _changing(self, address: str) -> Iterator[Alias]:
         alias = self._directory.alias(address)
         self._volume.prepare()
-        with self._volume.exclusive(alias.id):
+        with self._volume.exclusive(alias.id, PATIENCE):
             yield alias
 
     @contextmanager
     def _new_file(self, alias: Alias) -> Iterator[str]:
-        """A name for a file in the making; what was made under it goes if the work fails."""
+        """A name for a file in the making; what was made under it goes if the work fails.
+
+        Once the directory names the file the change has happened, whatever fails after that:
+        its password must reach the owner, so no error does instead.
+        """
         file_id = object_id(self._now())
         with self._volume.exclusive(file_id):
             try:
                 yield file_id
-            except Exception:
+            except Exception as error:
                 record = self._directory.mailbox(alias.id)
                 if record is None or record.id != file_id:
                     self._volume.remove_mailbox(file_id)
-                raise
+                    raise
+                log_unexpected(error)
 
     def _make_empty(self, alias: Alias, new: "_NewPassword", replaces: str | None) -> None:
         with self._new_file(alias) as file_id:
@@ -166,6 +175,7 @@ class Lifecycle:
 
     def _switch(self, alias: Alias, opened: Opened, new: "_NewPassword") -> PasswordChanged:
         old_path = self._volume.mailbox(opened.mailbox)
+        credentials, dropped, parameters = self._new_credentials(alias, opened, new)
         with (
             self._new_file(alias) as file_id,
             Mailbox.open(old_path, opened.key, self._now) as source,
@@ -176,16 +186,21 @@ class Lifecycle:
             # and after it the fence tells them that the file was replaced
             with holder.writing(durable=False):
                 copy_under_new_key(source, self._volume.mailbox(file_id), new.file_key)
-                credentials, dropped, parameters = self._new_credentials(alias, opened, new)
                 record = MailboxRecord(
                     id=file_id, public_key=opened.public_key, created=_iso(self._now())
                 )
                 self._name_file(
                     alias, record, credentials, parameters, opened.mailbox, archive=False
                 )
-        self._volume.remove_mailbox(opened.mailbox)
-        self._directory.forget_mailbox(opened.mailbox)
+            self._remove(opened.mailbox)
         return PasswordChanged(new.password, dropped)
+
+    def _remove(self, replaced: str) -> None:
+        try:
+            self._volume.remove_mailbox(replaced)
+            self._directory.forget_mailbox(replaced)
+        except Exception as error:  # noqa: BLE001 - the next start of the server removes it
+            log_unexpected(error)
 
     def _new_credentials(
         self, alias: Alias, opened: Opened, new: "_NewPassword"

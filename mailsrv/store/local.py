@@ -133,7 +133,7 @@ class LocalStore:
         self._merging = Merging(
             workers,
             mailboxes,
-            Merger(files, limits.batch_messages),
+            Merger(files, limits.batch_messages, limits.batch_octets),
             usages,
             notifications,
             self._came,

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from mailsrv.errors import MailsrvError, SealBroken
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Appended, NewMessage
-from mailsrv.mailbox.waiting import WaitingRow
+from mailsrv.mailbox.waiting import WaitingMail, WaitingRow
 from mailsrv.store.waiting import WaitingFiles, unpack
 from mailsrv.store.workers import log_unexpected
 
@@ -36,9 +36,10 @@ class Merged:
 class Merger:
     """Blocking; one batch of one mailbox at a time, which the caller sees to."""
 
-    def __init__(self, files: WaitingFiles, batch_messages: int) -> None:
+    def __init__(self, files: WaitingFiles, batch_messages: int, batch_octets: int) -> None:
         self._files = files
         self._batch_messages = batch_messages
+        self._batch_octets = batch_octets
 
     def merge_batch(self, mailbox: Mailbox, alias: str) -> Merged:
         """Take a batch of waiting mail into INBOX."""
@@ -46,7 +47,7 @@ class Merger:
         if not self._files.exist(public_key):
             return Merged()
         with self._files.open(public_key) as waiting:
-            rows = waiting.batch(self._batch_messages)
+            rows = waiting.batch(self._limit(waiting))
             appended, aside = _append(mailbox, private_key, alias, rows)
             if aside:
                 self._set_aside(public_key, alias, aside)
@@ -59,6 +60,11 @@ class Merger:
             modseq=appended.modseq if appended else 0,
             more=bool(rows) and not empty,
         )
+
+    def _limit(self, waiting: WaitingMail) -> int:
+        """How many messages to take, so that large ones do not fill the memory together."""
+        average = waiting.octets() // max(1, waiting.count())
+        return max(1, min(self._batch_messages, self._batch_octets // max(1, average)))
 
     def _set_aside(self, public_key: bytes, alias: str, rows: Sequence[WaitingRow]) -> None:
         with self._files.open_aside(public_key) as aside:

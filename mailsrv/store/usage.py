@@ -83,10 +83,11 @@ class Usages:
         usage = mailbox.usage()
         octets, messages = usage.octets, usage.messages
         _, public_key = mailbox.keys()
-        if self._files.exist(public_key):
-            with self._files.open(public_key) as waiting:
-                octets += waiting.octets()
-                messages += waiting.count()
+        with self._files.locked(public_key):
+            if self._files.exist(public_key):
+                with self._files.open(public_key) as waiting:
+                    octets += waiting.octets()
+                    messages += waiting.count()
         with self._lock:
             entry = self._entry(alias)
             self._shift(entry, octets=octets - entry.octets, messages=messages - entry.messages)
