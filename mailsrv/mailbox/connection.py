@@ -1,4 +1,4 @@
-"""Opening a mailbox file, and transactions on it whose failures have names.
+"""Opening a mailbox file, and names for what SQLite says when something fails.
 
 The order of the pragmas matters and is that of the design: the cipher before the key, the key
 before anything that reads. ``PRAGMA key`` answers "ok" for any key; only the first read tells,
@@ -9,7 +9,7 @@ octets are looked at before anything is written.
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -18,13 +18,13 @@ import apsw
 
 from mailsrv.errors import (
     AlreadyExists,
+    DiskFull,
     MailboxBusy,
     MailboxDamaged,
     MailboxMissing,
     MailsrvError,
     MessageTooLarge,
     ReadOnlyVolume,
-    DiskFull,
     StorageFailed,
     WrongKey,
 )
@@ -56,7 +56,8 @@ _BY_TYPE: tuple[tuple[type[apsw.Error], type[MailsrvError], str], ...] = (
 def _translate(error: apsw.Error, connection: apsw.Connection | None) -> Exception:
     """The error of ours that says what SQLite's means; its own when it is a bug of ours."""
     if isinstance(error, apsw.IOError):
-        if error.extendedresult == apsw.SQLITE_IOERR_SHORT_READ:
+        extended: int = getattr(error, "extendedresult", 0)
+        if extended == apsw.SQLITE_IOERR_SHORT_READ:
             return MailboxDamaged("the mailbox file is cut short")
         # SQLite says FULL for ENOSPC alone, not for a quota or a limit on the file's size.
         if connection is not None and connection.system_errno in _FULL_ERRNOS:
@@ -90,15 +91,19 @@ def create(path: Path, key: FileKey) -> apsw.Connection:
     try:
         with translated():
             connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE)
-            with path.open("rb") as file:
-                start = file.read(len(key.salt))
-            if start != key.salt:
-                connection.close()
-                raise StorageFailed("the new mailbox file does not begin as an encrypted one")
+            _require_encrypted(connection, path, key)
     except BaseException:
         remove(path)
         raise
     return connection
+
+
+def _require_encrypted(connection: apsw.Connection, path: Path, key: FileKey) -> None:
+    with path.open("rb") as file:
+        start = file.read(len(key.salt))
+    if start != key.salt:
+        connection.close()
+        raise StorageFailed("the new mailbox file does not begin as an encrypted one")
 
 
 def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connection:
@@ -106,6 +111,7 @@ def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connect
 
     WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed.
     """
+    _require_a_page(path)
     name = str(path)
     flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:
@@ -143,6 +149,16 @@ def sync_file(path: Path) -> None:
         raise _from_os(error) from error
 
 
+def _require_a_page(path: Path) -> None:
+    """SQLite would take an empty file for a new database."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise _from_os(error) from error
+    if size < _PAGE:
+        raise MailboxDamaged("the mailbox file is cut short")
+
+
 def _connect(name: str, key: FileKey, flags: int) -> apsw.Connection:
     connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
     try:
@@ -151,8 +167,7 @@ def _connect(name: str, key: FileKey, flags: int) -> apsw.Connection:
         connection.set_busy_timeout(BUSY_MILLISECONDS)
         connection.pragma("cipher", "chacha20")
         connection.pragma("key", key.pragma())
-        if connection.pragma("journal_mode", "WAL") not in ("wal", "delete"):
-            raise StorageFailed("the mailbox file does not take a write-ahead log")
+        connection.pragma("journal_mode", "WAL")
         connection.pragma("busy_timeout", BUSY_MILLISECONDS)
         connection.pragma("synchronous", "NORMAL")
         connection.pragma("foreign_keys", "ON")
@@ -219,47 +234,3 @@ def _from_os(error: OSError) -> MailsrvError:
     if error.errno == errno.ENOENT:
         return MailboxMissing("the mailbox file is not on the volume")
     return StorageFailed("the operating system refused to read or write the mailbox")
-
-
-class Database:
-    """One open connection and its transactions. One thread at a time."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self.connection = connection
-        self.fence: Callable[[], None] = _no_fence
-        self.after_commit: Callable[[], None] | None = None
-
-    @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
-        """A snapshot: what others commit meanwhile is not seen."""
-        connection = self.connection
-        with translated(connection):
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                if connection.in_transaction:
-                    connection.execute("COMMIT")
-
-    @contextmanager
-    def writing(self, *, durable: bool) -> Iterator[apsw.Connection]:
-        """One write transaction, all or nothing; ``durable`` waits until it is on disk.
-
-        ``fence`` is called when the write lock is held, and may refuse by raising.
-        """
-        connection = self.connection
-        with translated(connection):
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self.fence()
-                yield connection
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _no_fence() -> None:
-    pass

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import apsw
 
+from mailsrv.mailbox import sql
+
 RESERVE = 1000
 """Modseqs reserved at a time; one wait for the disk for so many changes of flags."""
 
@@ -33,19 +35,19 @@ def boot_id() -> str:
 
 def needs_recovery(connection: apsw.Connection, boot: str) -> bool:
     """Whether commits may have been lost since this file was last used."""
-    return connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone() != (boot,)
+    known: str | None = sql.value(connection, "SELECT value FROM meta WHERE name = 'boot'")
+    return known != boot
 
 
 def recover(connection: apsw.Connection, boot: str) -> None:
     """Pass the ceilings by, inside a durable write transaction of the caller."""
-    rows = connection.execute(
+    passed = sql.rows(
+        connection,
         "UPDATE folder SET highestmodseq = reserved + 1, reserved = 0 "
-        "WHERE reserved > highestmodseq RETURNING id, highestmodseq"
-    ).fetchall()
-    for folder_id, modseq in rows:
-        connection.execute(
-            "UPDATE message SET modseq = ? WHERE folder_id = ?", (modseq, folder_id)
-        )
+        "WHERE reserved > highestmodseq RETURNING id, highestmodseq",
+    )
+    for folder_id, modseq in passed:
+        connection.execute("UPDATE message SET modseq = ? WHERE folder_id = ?", (modseq, folder_id))
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
 
@@ -57,9 +59,7 @@ def reserve(connection: apsw.Connection, folder_id: int, modseq: int, reserved: 
     """
     if modseq <= reserved - RESERVE // 2:
         return False
-    connection.execute(
-        "UPDATE folder SET reserved = ? WHERE id = ?", (modseq + RESERVE, folder_id)
-    )
+    connection.execute("UPDATE folder SET reserved = ? WHERE id = ?", (modseq + RESERVE, folder_id))
     return True
 
 

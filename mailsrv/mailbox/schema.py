@@ -6,13 +6,13 @@ of an older version gets the tables, columns and indexes that it lacks. Any othe
 refused with an error that names it, as is a file of a newer version.
 """
 
-import re
 from functools import cache
 
 import apsw
 import msgspec
 
 from mailsrv.errors import SchemaMismatch
+from mailsrv.mailbox import sql
 from mailsrv.mailbox.index import INDEX_DDL
 
 SCHEMA_VERSION = 1
@@ -213,7 +213,7 @@ def is_current(connection: apsw.Connection) -> bool:
         )
     if version < 1:
         raise SchemaMismatch("the file holds no mailbox: its schema version is 0")
-    found = set(connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    found = set(sql.rows(connection, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
     return version == SCHEMA_VERSION and _expected() <= found
 
 
@@ -225,9 +225,7 @@ def mend(connection: apsw.Connection) -> bool:
     """
     version = int(connection.pragma("user_version"))
     added = [_mend_table(connection, table, version) for table in TABLES]
-    present = dict(
-        connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'").fetchall()
-    )
+    present = _names(connection, "SELECT name, sql FROM sqlite_schema WHERE type = 'index'")
     for index in INDEXES:
         if present.get(index.name) != index.sql():
             connection.execute(f"DROP INDEX IF EXISTS {index.name}")
@@ -253,9 +251,7 @@ def _mend_table(connection: apsw.Connection, table: Table, version: int) -> bool
                 f"table {table.name}, column {name}: expected {wanted}, found {definition}"
             )
     if found.rest != expected.rest:
-        raise SchemaMismatch(
-            f"table {table.name}: expected {expected.rest}, found {found.rest}"
-        )
+        raise SchemaMismatch(f"table {table.name}: expected {expected.rest}, found {found.rest}")
     missing = [column for column in table.columns if column[0] not in found.columns]
     for name, definition in missing:
         what = f"table {table.name}, column {name}"
@@ -273,8 +269,7 @@ def _apply(connection: apsw.Connection, statement: str, what: str) -> None:
 def _mend_full_text(connection: apsw.Connection) -> None:
     """Make lost tables of the full text again; everything is then indexed anew."""
     names = {name for name, _ in _full_text()}
-    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    if names <= {name for (name,) in found}:
+    if names <= _names(connection, "SELECT name, sql FROM sqlite_schema").keys():
         return
     for name in names:
         connection.execute(f"DROP TABLE IF EXISTS {name}")
@@ -289,8 +284,7 @@ def _full_text() -> tuple[tuple[str, str], ...]:
     with apsw.Connection(":memory:") as memory:
         for statement in INDEX_DDL:
             memory.execute(statement)
-        rows = memory.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        found = dict(rows.fetchall())
+        found = _names(memory, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
     wanted = [name for name in found if any(f" {name} " in one for one in INDEX_DDL)]
     return tuple((name, found[name]) for name in wanted)
 
@@ -310,27 +304,39 @@ def _declared_shapes() -> dict[str, _Shape]:
     return {name: shape for name, shape in shapes.items() if shape is not None}
 
 
+def _names(
+    connection: apsw.Connection, statement: str, bindings: sql.Bindings = ()
+) -> dict[str, str]:
+    """Rows of two texts, the second by the first."""
+    return {row[0]: row[1] for row in sql.rows(connection, statement, bindings)}
+
+
 def _shape(connection: apsw.Connection, table: str) -> _Shape | None:
-    kind = connection.execute(
+    kind = sql.row(
+        connection,
         "SELECT wr, strict FROM pragma_table_list WHERE schema = 'main' AND name = ? "
         "AND type = 'table'",
         (table,),
-    ).fetchone()
+    )
     if kind is None:
         return None
-    columns = connection.execute(
+    columns = _names(
+        connection,
         "SELECT name, concat(type, ' ', iif(\"notnull\", 'NOT NULL ', ''), "
         "iif(pk, 'in the primary key ', ''), 'default ', coalesce(dflt_value, 'none')) "
         "FROM pragma_table_xinfo(?)",
         (table,),
     )
-    keys = connection.execute(
+    keys = sql.rows(
+        connection,
         "SELECT l.origin, group_concat(i.name) FROM pragma_index_list(?) AS l, "
         "pragma_index_info(l.name) AS i WHERE l.origin <> 'c' GROUP BY l.name ORDER BY 1, 2",
         (table,),
-    ).fetchall()
-    references = connection.execute(
-        'SELECT "from", "table", on_delete FROM pragma_foreign_key_list(?) ORDER BY 1', (table,)
-    ).fetchall()
+    )
+    references = sql.rows(
+        connection,
+        'SELECT "from", "table", on_delete FROM pragma_foreign_key_list(?) ORDER BY 1',
+        (table,),
+    )
     rest = f"without rowid {kind[0]}, strict {kind[1]}, keys {keys}, references {references}"
-    return _Shape(dict(columns), rest)
+    return _Shape(columns, rest)

@@ -1,0 +1,247 @@
+"""Pages of FETCH rows: what was asked for and nothing else (rfc9051:3560).
+
+Columns come out of SQL as finished tuples. A section is a range of the message's octets; only the
+header is read for a section of the header, and only the stored parts that a range touches.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import accumulate, chain, islice
+from typing import NamedTuple
+
+import apsw
+
+from mailsrv.mailbox import contents, sql
+from mailsrv.mailbox import uids as uid_sets
+from mailsrv.mailbox.contents import Stored
+from mailsrv.mailbox.values import LARGE, ColumnName, FetchPage, FetchRequest, FlagRow, Row, Section
+from mailsrv.message.scan import Part, body
+from mailsrv.message.sections import filter_fields, locate
+
+MAX_ROWS = 10_000
+"""Rows of a page, whatever the request says."""
+
+_BATCH = 64
+_FEW_CHANGES = 1000
+
+_COLUMNS: dict[ColumnName, str] = {
+    "flags": "m.flags",
+    "keywords": "m.keywords",
+    "modseq": "m.modseq",
+    "internal_date": "m.internal_date",
+    "saved": "m.saved",
+    "size": "m.size",
+    "envelope": "c.envelope",
+    "bodystructure": "c.bodystructure",
+    "email_id": "c.object_id",
+    "thread_id": "c.thread_id",
+    "preview": "f.preview",
+    "body": "b.root",
+}
+_SHORT = ("flags", "modseq", "internal_date", "saved", "size", "email_id", "thread_id")
+"""Columns so short that the number of rows alone bounds a page."""
+
+
+class _Source(NamedTuple):
+    """What ``body`` has of one message; what the sections do not need was not read."""
+
+    size: int
+    stored: Stored
+    root: bytes | None
+
+    def tree(self) -> Part:
+        """The tree of parts."""
+        return contents.decode_root(self.root or b"")
+
+
+def fetch(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> FetchPage:
+    """One page of rows in ascending order of UID, inside a transaction of the caller."""
+    limit = max(1, min(request.max_rows, MAX_ROWS))
+    rows = _rows(connection, folder_id, request)
+    if request.sections:
+        page = _page_of_sections(connection, rows, request, limit)
+    else:
+        page = _page_of_columns(rows, request, limit)
+    following = page[-1][0] + 1 if page else 0
+    exhausted = next(rows, None) is None or not uid_sets.within(request.uids, following)
+    return FetchPage(page, None if exhausted else following)
+
+
+def read(connection: apsw.Connection, folder_id: int, uid: int, section: Section) -> bytes | None:
+    """One section of any size; None for a message or a part that is not there."""
+    found = sql.row(
+        connection,
+        f"SELECT {_source_columns((section,))} FROM message AS m JOIN body AS b "  # noqa: S608
+        "ON b.content_id = m.content_id WHERE m.folder_id = ? AND m.uid = ?",
+        (folder_id, uid),
+    )
+    if found is None:
+        return None
+    cell = _cell(connection, _source(found), section, large=None)
+    return cell if isinstance(cell, bytes) else None
+
+
+def with_flags(page: FetchPage, request: FetchRequest, changed: list[FlagRow]) -> FetchPage:
+    """The page after some of its messages got other flags."""
+    new = {row.uid: row for row in changed}
+    places = [
+        (1 + place, name)
+        for place, name in enumerate(request.columns)
+        if name in ("flags", "keywords", "modseq")
+    ]
+    rows = list(page.rows)
+    for at, row in enumerate(rows):
+        flags = new.get(row[0])
+        if flags is not None:
+            cells = list(row)
+            for place, name in places:
+                cells[place] = getattr(flags, name)
+            rows[at] = tuple(cells)
+    return FetchPage(rows, page.next_uid, tuple(new))
+
+
+def _rows(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> Iterator[sql.Row]:
+    """UID, columns, and what the sections need, read as they are taken."""
+    cells = ["m.uid", *(_COLUMNS[name] for name in request.columns)]
+    if request.sections:
+        cells.append(_source_columns(request.sections))
+    selected = ", ".join(cells)
+    joins = [
+        f" CROSS JOIN {table} AS {alias} ON {alias}.{key} = m.content_id"
+        for alias, table, key in (
+            ("c", "content", "id"),
+            ("f", "field", "content_id"),
+            ("b", "body", "content_id"),
+        )
+        if f"{alias}." in selected
+    ]
+    condition, extra = _changed_condition(connection, folder_id, request)
+    statement = (
+        f"SELECT {selected} FROM message AS m{condition[0]}{''.join(joins)} "  # noqa: S608
+        f"WHERE m.folder_id = ? AND m.uid BETWEEN ? AND ?{condition[1]} ORDER BY m.uid"
+    )
+    spans = uid_sets.within(request.uids)
+    return iter(connection.executemany(statement, [(folder_id, *one, *extra) for one in spans]))
+
+
+def _changed_condition(
+    connection: apsw.Connection, folder_id: int, request: FetchRequest
+) -> tuple[tuple[str, str], tuple[int, ...]]:
+    """Clause for the index to use, clause and bindings for CHANGEDSINCE."""
+    if request.changed_since is None:
+        return ("", ""), ()
+    since = (folder_id, request.changed_since)
+    few: bool = sql.value(
+        connection,
+        "SELECT count(*) < ?1 FROM (SELECT 1 FROM message INDEXED BY message_modseq "
+        "WHERE folder_id = ?2 AND modseq > ?3 LIMIT ?1)",
+        (_FEW_CHANGES, *since),
+    )
+    # Few changes in a large folder are found by modseq; many are met soon enough by UID, which
+    # needs no sorting of what the page does not return.
+    index = " INDEXED BY message_modseq" if few else ""
+    return (index, " AND m.modseq > ?"), since[1:]
+
+
+def _source_columns(sections: tuple[Section, ...]) -> str:
+    """The columns of ``_Source``, with NULL for those that no section needs."""
+    only_header = all(not one.path and one.kind.startswith("HEADER") for one in sections)
+    root = any(one.path for one in sections)
+    skeleton = "NULL, NULL, NULL" if only_header else "b.skeleton_codec, b.skeleton, b.layout"
+    return f"m.size, b.header_codec, b.header, {skeleton}, {'b.root' if root else 'NULL'}"
+
+
+def _source(cells: sql.Row) -> _Source:
+    return _Source(cells[0], Stored(*cells[1:6]), cells[6])
+
+
+def _page_of_columns(rows: Iterator[sql.Row], request: FetchRequest, limit: int) -> list[Row]:
+    long = [1 + at for at, name in enumerate(request.columns) if name not in _SHORT]
+    if not long:
+        return list(islice(rows, limit))
+    finish = _body_finisher(request)
+    page: list[Row] = []
+    octets = 0
+    while len(page) < limit and octets <= request.max_bytes:
+        batch = list(islice(rows, min(_BATCH, limit - len(page))))
+        if not batch:
+            break
+        if finish is not None:
+            batch = [finish(row) for row in batch]
+        lengths = [sum([len(row[at]) for at in long]) for row in batch]
+        octets += sum(lengths)
+        page += batch
+    return _cut(page, long, request.max_bytes) if octets > request.max_bytes else page
+
+
+def _cut(page: list[Row], long: list[int], max_bytes: int) -> list[Row]:
+    """The page up to the row that passes its octets."""
+    sums = accumulate(sum(len(row[at]) for at in long) for row in page)
+    count = next((at + 1 for at, octets in enumerate(sums) if octets > max_bytes), len(page))
+    return page[:count]
+
+
+def _page_of_sections(
+    connection: apsw.Connection, rows: Iterator[sql.Row], request: FetchRequest, limit: int
+) -> list[Row]:
+    width = 1 + len(request.columns)
+    finish = _body_finisher(request)
+    page: list[Row] = []
+    octets = 0
+    for raw in rows:
+        columns = raw[:width] if finish is None else finish(raw[:width])
+        source = _source(raw[width:])
+        cells = [_cell(connection, source, one, large=LARGE) for one in request.sections]
+        page.append((*columns, *cells))
+        long = chain(columns, cells)
+        octets += sum([len(cell) for cell in long if isinstance(cell, (bytes, str))])
+        if octets > request.max_bytes or len(page) >= limit:
+            break
+    return page
+
+
+def _body_finisher(request: FetchRequest) -> Callable[[Row], Row] | None:
+    """What makes the BODY column of the stored tree, where it was asked for."""
+    if "body" not in request.columns:
+        return None
+    at = 1 + request.columns.index("body")
+    return lambda row: (*row[:at], body(contents.decode_root(row[at])), *row[at + 1 :])
+
+
+def _cell(
+    connection: apsw.Connection, source: _Source, section: Section, *, large: int | None
+) -> bytes | int | None:
+    """The octets of a section, their number when that is above ``large``, None without it."""
+    place = _place(source, section)
+    if place is None:
+        return None
+    if section.kind.startswith("HEADER.FIELDS"):
+        header = contents.octets(connection, source.stored, *place)
+        exclude = section.kind == "HEADER.FIELDS.NOT"
+        fields = filter_fields(header, section.fields, exclude)
+        start, end = _partial(0, len(fields), section)
+        return end - start if large is not None and end - start > large else fields[start:end]
+    start, end = _partial(*place, section)
+    if large is not None and end - start > large:
+        return end - start
+    if (start, end) == (0, source.size):
+        return contents.whole(connection, source.stored)
+    return contents.octets(connection, source.stored, start, end)
+
+
+def _place(source: _Source, section: Section) -> tuple[int, int] | None:
+    """Where the section is in the message; the tree is needed below the top level only."""
+    if section.path:
+        return locate(source.tree(), section.path, section.kind)
+    if section.kind == "":
+        return 0, source.size
+    if section.kind == "MIME":
+        return None
+    header = len(contents.header(source.stored))
+    return (header, source.size) if section.kind == "TEXT" else (0, header)
+
+
+def _partial(start: int, end: int, section: Section) -> tuple[int, int]:
+    first = min(start + max(section.start, 0), end)
+    if section.length is None:
+        return first, end
+    return first, min(first + max(section.length, 0), end)
