@@ -207,10 +207,6 @@ class Arguments:
             self.fail(f"a number from {least} to {most}")
         return value
 
-    def nz_number(self) -> int:
-        """Number that is not zero (rfc9051:6797)."""
-        return self.number(least=1)
-
     def number64(self) -> int:
         """Number of 63 bits (rfc9051:6793): sizes and modseqs."""
         return self.number(most=MAX_NUMBER64)

@@ -37,11 +37,6 @@ def literal(value: bytes) -> bytes:
     return b"{%d}\r\n%b" % (len(value), value)
 
 
-def nstring(value: bytes | None, *, utf8: bool = False) -> bytes:
-    """NIL for None, else a string."""
-    return b"NIL" if value is None else string(value, utf8=utf8)
-
-
 def astring(value: bytes, *, utf8: bool = False) -> bytes:
     """Atom where possible, else a string."""
     return value if _ATOM.match(value) else string(value, utf8=utf8)
@@ -149,12 +144,6 @@ def unpack(numbers: bytes) -> "array[int]":
 
 
 # Responses
-
-
-def code(name: str, *arguments: int | bytes) -> bytes:
-    """Response code in brackets (rfc9051:6895): ``[UIDNEXT 17]``."""
-    words = [word if isinstance(word, bytes) else b"%d" % word for word in arguments]
-    return b"[" + b" ".join([name.encode("ascii"), *words]) + b"]"
 
 
 def search(numbers: Iterable[int], modseq: int | None = None) -> bytes:

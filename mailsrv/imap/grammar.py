@@ -12,7 +12,7 @@ import msgspec
 
 from mailsrv.imap import fetch_grammar, list_grammar, search_grammar
 from mailsrv.imap.arguments import MAX_NUMBER64, Arguments
-from mailsrv.imap.errors import BadCharset, BadName, BadSyntax
+from mailsrv.imap.errors import BadSyntax
 from mailsrv.imap.sequence import SequenceSet
 from mailsrv.imap.wire import tag_of
 from mailsrv.store.values import Flags
@@ -191,16 +191,6 @@ def parse_arguments(head: Head) -> Any:
         arguments.fail("a command of this server before this place")
     arguments.space()
     return parser(arguments)
-
-
-def sasl_response(line: bytes) -> bytes | None:
-    """Decode a client's line within AUTHENTICATE; None when it cancels with ``*``."""
-    if line == b"*":
-        return None
-    arguments = Arguments((line,))
-    decoded = arguments.base64()
-    arguments.end()
-    return decoded
 
 
 def _login(arguments: Arguments) -> Login:
@@ -422,32 +412,3 @@ PARSERS: dict[str, Callable[[Arguments], Any]] = {
     "SUBSCRIBE": _mailbox,
     "UNSUBSCRIBE": _mailbox,
 }
-
-__all__ = [
-    "PARSERS",
-    "WITHOUT_ARGUMENTS",
-    "Append",
-    "Arguments",
-    "Authenticate",
-    "BadCharset",
-    "BadName",
-    "BadSyntax",
-    "Copy",
-    "Create",
-    "Enable",
-    "Expunge",
-    "GetQuota",
-    "Head",
-    "Identity",
-    "Login",
-    "Mailbox",
-    "Rename",
-    "Request",
-    "Select",
-    "SetQuota",
-    "Store",
-    "parse",
-    "parse_arguments",
-    "parse_head",
-    "sasl_response",
-]

@@ -47,11 +47,6 @@ class StringTests(SynchronousTestCase):
         for value in (b"", b"a b", b"nil", b"NIL", b"a%", b"a*", b"(a", b"a]", b"{1}", b"\\a"):
             self.assertTrue(fmt.astring(value).startswith(b'"'), value)
 
-    def test_nstring(self) -> None:
-        """None is NIL."""
-        self.assertEqual(fmt.nstring(None), b"NIL")
-        self.assertEqual(fmt.nstring(b"NIL"), b'"NIL"')
-
     def test_mailbox(self) -> None:
         """Encoded, then quoted as needed."""
         self.assertEqual(fmt.mailbox("Sent Items"), b'"Sent Items"')
@@ -198,11 +193,6 @@ class ResponseTests(SynchronousTestCase):
     def test_unpack(self) -> None:
         """The store's arrays are little-endian."""
         self.assertEqual(fmt.unpack(b"\1\0\0\0\0\1\0\0"), array("I", [1, 256]))
-
-    def test_code(self) -> None:
-        """Response codes."""
-        self.assertEqual(fmt.code("READ-ONLY"), b"[READ-ONLY]")
-        self.assertEqual(fmt.code("APPENDUID", 5, b"1:2"), b"[APPENDUID 5 1:2]")
 
     def test_search(self) -> None:
         """An empty result is said, too, without MODSEQ."""

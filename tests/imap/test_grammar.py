@@ -15,7 +15,7 @@ from mailsrv.imap import grammar
 from mailsrv.imap.arguments import Arguments, gather_flags
 from mailsrv.imap.errors import BadName, BadSyntax
 from mailsrv.imap.fetch_grammar import Fetch, FetchItem
-from mailsrv.imap.grammar import parse, sasl_response
+from mailsrv.imap.grammar import parse
 from mailsrv.imap.list_grammar import List, Status
 from mailsrv.imap.sequence import MAX_ELEMENTS, SequenceSet, merge, parse_set
 from mailsrv.imap.wire import AFTER_LOGIN, Command, Framer
@@ -243,14 +243,6 @@ class CommandTests(SynchronousTestCase):
         """Caching the items does not move the place of an error."""
         error = self.assertRaises(BadSyntax, parse, (b"a FETCH 1 (FLAGS FOO)",))
         self.assertEqual(str(error), "expected a FETCH item at octet 17")
-
-    def test_sasl_response(self) -> None:
-        """Lines within AUTHENTICATE."""
-        self.assertEqual(sasl_response(b"c2VjcmV0"), b"secret")
-        self.assertEqual(sasl_response(b""), b"")
-        self.assertIsNone(sasl_response(b"*"))
-        for line in (b"c2VjcmV", b"x y", b"c2Vj cmV0", b"**"):
-            self.assertRaises(BadSyntax, sasl_response, line)
 
 
 class NameTests(SynchronousTestCase):
