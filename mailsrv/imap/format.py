@@ -165,7 +165,7 @@ def esearch(
 ) -> bytes:
     """ESEARCH response (rfc9051:6546) for ascending numbers and the options asked for.
 
-    Without a result MIN, MAX and ALL are left out (rfc4731:118).
+    Without a result MIN, MAX and ALL are left out (rfc4731:98).
     """
     wanted = frozenset(options)
     items = [b"* ESEARCH (TAG " + string(tag.encode()) + b")"]
