@@ -147,8 +147,8 @@ def _check_room(connection: Connection, alias_id: str) -> None:
 
 
 def _row(alias_id: str, credential: Credential) -> dict[str, Any]:
-    if not 0 < len(credential.label) <= _MAX_LABEL:
-        raise InvalidInput(f"a label has 1 to {_MAX_LABEL} characters")
+    if not 0 < len(credential.label) <= _MAX_LABEL or not credential.label.isprintable():
+        raise InvalidInput(f"a label has 1 to {_MAX_LABEL} printable characters")
     return {
         "id": credential.id,
         "alias_id": alias_id,

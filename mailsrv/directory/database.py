@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 
 from mailsrv.directory import schema
 from mailsrv.errors import (
+    AlreadyExists,
     DiskFull,
     InvalidInput,
     MailsrvError,
@@ -161,7 +162,7 @@ class Database:
         try:
             yield
         except exc.IntegrityError:
-            raise
+            raise AlreadyExists("the directory has an entry of that name already") from None
         except exc.DBAPIError as error:
             raise _translate(error.orig) from None
         except exc.TimeoutError:

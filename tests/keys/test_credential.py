@@ -19,6 +19,7 @@ from mailsrv.keys.credential import (
     unlock,
 )
 from mailsrv.keys.filekey import FileKey
+from mailsrv.keys.objectid import object_id
 from mailsrv.keys.scram import client_key_from_password
 from mailsrv.keys.vault import Vault
 
@@ -125,8 +126,6 @@ class ReprTests(SynchronousTestCase):
 
 class ObjectIdTests(SynchronousTestCase):
     def test_shape(self) -> None:
-        from mailsrv.keys.objectid import object_id
-
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         made = {object_id(moment) for _ in range(100)}
         self.assertEqual(len(made), 100)
