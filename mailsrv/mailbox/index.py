@@ -25,9 +25,10 @@ _SETTINGS = (("pgsz", 3900), ("automerge", 8))
 """A page of the index fits a page of the file; merging waits longer, which takes a tenth off
 the time to index for a little more to search."""
 
+_TEXT_COLUMNS = "content_id INTEGER PRIMARY KEY, head BLOB NOT NULL, body BLOB NOT NULL"
+
 INDEX_DDL: tuple[str, ...] = (
-    "CREATE TABLE search_text (content_id INTEGER PRIMARY KEY, "
-    "head BLOB NOT NULL, body BLOB NOT NULL)",
+    f"CREATE TABLE search_text ({_TEXT_COLUMNS})",
     f"CREATE VIRTUAL TABLE search_grams USING fts5({_FTS}'trigram case_sensitive 1')",
     f"CREATE VIRTUAL TABLE search_pairs USING fts5({_FTS}'ascii')",
     *(
