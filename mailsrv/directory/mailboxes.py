@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from mailsrv.directory import schema
 from mailsrv.directory.base import Part
@@ -22,12 +22,14 @@ class Mailboxes(Part):
         # Every write to a mailbox asks this, to learn whether the file is still the current one.
         table = schema.mailbox
         self._find_current = self._database.lookup(
-            _RECORD.where(table.c.alias_id == "", table.c.state == schema.CURRENT)
+            _RECORD.where(
+                table.c.alias_id == bindparam("alias_id"), table.c.state == schema.CURRENT
+            )
         )
 
     def mailbox(self, alias_id: str) -> MailboxRecord | None:
         """Return the current file, or None before the first password."""
-        row = self._find_current(alias_id_1=alias_id)
+        row = self._find_current(alias_id=alias_id)
         return None if row is None else MailboxRecord(*row)
 
     def archived_mailboxes(self, alias_id: str) -> list[MailboxRecord]:
