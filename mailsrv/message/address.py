@@ -34,7 +34,8 @@ _COMMON = re.compile(
     re.ASCII,
 )
 _TOKEN = re.compile(
-    r'[ \t\r\n]++|"((?:[^"\\]|\\.)*+)"|(")|(\()|([,;:<>@])|(\[[^\]]*+\]?|[^ \t\r\n"(\[,;:<>@]++)',
+    r'[ \t\r\n]++|"((?:[^"\\]|\\.)*+)"|(")|(\()|([,;:<>@])'
+    r'|(=\?[^?\s]{1,75}\?[bBqQ]\?[^?\s]*+\?=|\[[^\]]*+\]?|[^ \t\r\n"(\[,;:<>@]++)',
     re.ASCII | re.DOTALL,
 )
 _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
@@ -130,11 +131,24 @@ class _Parser:
             self.mailbox = _join(self.words)
             self.words = []
         elif not self.done:
+            self.second_at_sign()
+
+    def second_at_sign(self) -> None:
+        if len(self.words) < 2:
             self.words.append("@")
+            return
+        # "a@example.com b@example.com": a comma is missing here too.
+        *host, mailbox = self.words
+        self.words = host
+        self.finish()
+        self.mailbox = mailbox
 
     def open_angle(self) -> None:
         if self.done:
+            # A comma is missing: what followed the last address names this one.
+            words = self.words
             self.finish()
+            self.words = words
         if self.mailbox is not None and not self.angle:
             # "joe@example.com <joe@example.com>": an address where a name should be.
             self.words = [f"{self.mailbox}@{''.join(self.words)}"]
@@ -172,7 +186,6 @@ class _Parser:
         name = self.name or self.comment or None
         if mailbox or host or self.angle:
             self.found.append(Address(name, self.route, mailbox, host))
-            self.last_named = name is not None
         self.words = []
 
     def finish(self) -> None:

@@ -246,9 +246,12 @@ class StructureScanner:
         children = []
         self._next = self._delimiter(body_start - 1, self.size)
         while self._next is not None and self._next.level == level and not self._next.closing:
-            children.append(
-                self._entity(self._next.line_end, depth + 1, digest=digest, message=False)
-            )
+            start = self._next.line_end
+            # The line end after a delimiter cannot also begin the next: no part is in between.
+            if (doubled := self._delimiter(start - 1, start)) is not None:
+                self._next = doubled
+            else:
+                children.append(self._entity(start, depth + 1, digest=digest, message=False))
         if shadowed is None:
             del self._levels[boundary]
         else:
