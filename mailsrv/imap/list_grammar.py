@@ -19,6 +19,7 @@ STATUS_ITEMS = frozenset(
         "HIGHESTMODSEQ",
         "SIZE",
         "DELETED",
+        "DELETED-STORAGE",
         "APPENDLIMIT",
     }
 )

@@ -100,8 +100,10 @@ async def lsub(session: Session, argument: List) -> Done:
         if matcher.matches(name):
             attributes = [] if name in names.folders else ["\\Noselect"]
             await _tell(session, wire_format.listed(name, attributes, response="LSUB"))
-    for parent in matcher.parents(names.subscribed):
-        await _tell(session, wire_format.listed(parent, ["\\Noselect"], response="LSUB"))
+    hidden = [name for name in names.subscribed if not matcher.matches(name)]
+    for parent in matcher.parents(hidden):
+        if parent not in names.subscribed:
+            await _tell(session, wire_format.listed(parent, ["\\Noselect"], response="LSUB"))
     return Done("LSUB completed")
 
 
