@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from mailsrv.errors import MailsrvError, Unavailable
 from mailsrv.store.limits import Limits
@@ -147,4 +146,4 @@ def _answer(answer: Deferred[Delivered], outcome: Delivered | MailsrvError | Exc
     if isinstance(outcome, Delivered):
         answer.callback(outcome)
     else:
-        answer.errback(Failure(outcome))
+        answer.errback(outcome)

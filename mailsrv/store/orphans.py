@@ -6,7 +6,9 @@ it. Waiting mail is never removed here, whoever it waits for.
 """
 
 import os
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from twisted.logger import Logger
@@ -27,8 +29,11 @@ def remove_orphans(directory: Directory, volume: Volume, now: Callable[[], datet
         volume.remove_mailbox(file_id)
         directory.forget_mailbox(file_id)
         removed.append(file_id)
-    old = _older_than(volume, (now() - GRACE).timestamp())
-    for file_id in sorted(old - _named(directory)):
+    limit = (now() - GRACE).timestamp()
+    for name in _older_than(volume, LOCK_NAME, limit):
+        with suppress(MailboxBusy), volume.exclusive(name, patience=0):
+            pass  # to give it back removes it
+    for file_id in sorted(_older_than(volume, MAILBOX_NAME, limit) - _named(directory)):
         try:
             with volume.exclusive(file_id, patience=0):
                 # named in the moment before the lock was ours: then it is a mailbox now
@@ -42,11 +47,11 @@ def remove_orphans(directory: Directory, volume: Volume, now: Callable[[], datet
     return removed
 
 
-def _older_than(volume: Volume, limit: float) -> set[str]:
+def _older_than(volume: Volume, names: re.Pattern[str], limit: float) -> set[str]:
     newest: dict[str, float] = {}
     with os.scandir(volume.mailboxes) as entries:
         for entry in entries:
-            found = MAILBOX_NAME.fullmatch(entry.name) or LOCK_NAME.fullmatch(entry.name)
+            found = names.fullmatch(entry.name)
             if found is None:
                 continue
             try:

@@ -8,7 +8,7 @@ that text may hold what a log must not.
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -104,9 +104,7 @@ class Workers:
 
 def refused() -> Deferred[Any]:
     """The answer of a store that stops."""
-    failed: Deferred[Any] = Deferred()
-    failed.errback(Failure(Unavailable("the server is shutting down")))
-    return failed
+    return fail(Unavailable("the server is shutting down"))
 
 
 def log_unexpected(error: BaseException) -> None:

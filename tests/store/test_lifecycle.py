@@ -178,11 +178,11 @@ class TestChangePassword(LifecycleCase):
         self.assertEqual(self.count(changed.password), 1)
 
     def test_two_changes_exclude_each_other(self) -> None:
-        with self.world.volume.exclusive(self.alias):
-            with mock.patch.object(lifecycle_module, "PATIENCE", 0.05):
-                self.assertRaises(
-                    MailboxBusy, self.lifecycle.change_password, ADDRESS, self.password
-                )
+        with (
+            self.world.volume.exclusive(self.alias),
+            mock.patch.object(lifecycle_module, "PATIENCE", 0.05),
+        ):
+            self.assertRaises(MailboxBusy, self.lifecycle.change_password, ADDRESS, self.password)
 
 
 class TestAppPasswords(LifecycleCase):
