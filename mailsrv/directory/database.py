@@ -206,67 +206,18 @@ def _set_timeouts(connection: Any, _record: Any) -> None:
 
 
 # Result codes of SQLite (primary) and SQLSTATEs of PostgreSQL.
-def _translated(self) -> Iterator[None]:
-    dbapi = self._engine.dialect.loaded_dbapi
-    try:
-        yield
-    except exc.IntegrityError:
-        raise AlreadyExists("the directory has an entry of that name already") from None
-    except exc.DBAPIError as error:
-        raise _translate(error.orig) from None
-    except exc.TimeoutError:
-        raise Unavailable("the directory has no connection left") from None
-    except dbapi.Error as error:
-        raise _translate(error) from None
-
-
-def _checked(text: str) -> URL:
-    try:
-        url = make_url(text)
-    except exc.ArgumentError:
-        raise InvalidInput("directory.url is not a URL of a database") from None
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
-        if url.database in (None, "", ":memory:"):
-            raise InvalidInput("directory.url: expected a file, several processes share it")
-    elif url.drivername != "postgresql+psycopg":
-        raise InvalidInput("directory.url: expected sqlite:///PATH or postgresql+psycopg://...")
-    return url
-
-
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(connection: Connection) -> None:
-    durable = connection.get_execution_options().get(_DURABLE)
-    if durable is None:
-        connection.exec_driver_sql("BEGIN")
-        return
-    connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _set_timeouts(connection: Any, _record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
-    connection.commit()
-
-
-# Result codes of SQLite (primary) and SQLSTATEs of PostgreSQL.
-_MEANINGS: dict[int | str, MailsrvError] = {
-    5: Unavailable("the directory is busy"),
-    8: ReadOnlyVolume("the directory may not be written"),
-    10: StorageFailed("the disk of the directory failed"),
-    11: StorageFailed("the directory is damaged"),
-    13: DiskFull("no room for the directory"),
-    14: Unavailable("the directory does not exist or may not be opened"),
-    26: StorageFailed("the file of the directory is not a database"),
-    "25006": ReadOnlyVolume("the directory may not be written"),
-    "53100": DiskFull("no room for the directory"),
-    "55P03": Unavailable("the directory is busy"),
-    "42P01": SchemaMismatch("the directory has no tables yet"),
+_MEANINGS: dict[int | str, tuple[type[MailsrvError], str]] = {
+    5: (Unavailable, "the directory is busy"),
+    8: (ReadOnlyVolume, "the directory may not be written"),
+    10: (StorageFailed, "the disk of the directory failed"),
+    11: (StorageFailed, "the directory is damaged"),
+    13: (DiskFull, "no room for the directory"),
+    14: (Unavailable, "the directory does not exist or may not be opened"),
+    26: (StorageFailed, "the file of the directory is not a database"),
+    "25006": (ReadOnlyVolume, "the directory may not be written"),
+    "53100": (DiskFull, "no room for the directory"),
+    "55P03": (Unavailable, "the directory is busy"),
+    "42P01": (SchemaMismatch, "the directory has no tables yet"),
 }
 
 

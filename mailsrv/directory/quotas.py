@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Table, bindparam, case, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Table, bindparam, case, func, select, update
 
 from mailsrv.directory import schema
 from mailsrv.directory.base import Part, checked_quota
@@ -86,45 +86,49 @@ def _not_negative(value: ColumnElement[int]) -> ColumnElement[int]:
     return case((value < 0, 0), else_=value)
 
 
-def _levels() -> Any:
-    """One query: the alias's own row, and the sums over its domain and its account."""
-    alias, domain, account, usage = schema.alias, schema.domain, schema.account, schema.usage
-    peer, of_peer, sibling = alias.alias("peer"), usage.alias("of_peer"), domain.alias("sibling")
-    in_domain = (
-        select(func.sum(of_peer.c.octets))
-        .select_from(peer.join(of_peer, of_peer.c.alias_id == peer.c.id))
-        .where(peer.c.domain_id == domain.c.id)
-        .correlate(domain)
+def _used_by_domain() -> ScalarSelect[Any]:
+    """Octets of all aliases of the domain in the enclosing query."""
+    peer, usage = schema.alias.alias("peer"), schema.usage.alias("of_peer")
+    return (
+        select(func.sum(usage.c.octets))
+        .select_from(peer.join(usage, usage.c.alias_id == peer.c.id))
+        .where(peer.c.domain_id == schema.domain.c.id)
+        .correlate(schema.domain)
         .scalar_subquery()
     )
-    in_account = (
-        select(func.sum(of_peer.c.octets))
+
+
+def _used_by_account() -> ScalarSelect[Any]:
+    """Octets of all aliases of all domains of the account in the enclosing query."""
+    sibling, cousin = schema.domain.alias("sibling"), schema.alias.alias("cousin")
+    usage = schema.usage.alias("of_cousin")
+    return (
+        select(func.sum(usage.c.octets))
         .select_from(
-            sibling.join(peer, peer.c.domain_id == sibling.c.id).join(
-                of_peer, of_peer.c.alias_id == peer.c.id
+            sibling.join(cousin, cousin.c.domain_id == sibling.c.id).join(
+                usage, usage.c.alias_id == cousin.c.id
             )
         )
-        .where(sibling.c.account_id == account.c.id)
-        .correlate(account)
+        .where(sibling.c.account_id == schema.account.c.id)
+        .correlate(schema.account)
         .scalar_subquery()
     )
-    return (
-        select(
-            usage.c.octets,
-            usage.c.messages,
-            alias.c.quota.label("alias_limit"),
-            domain.c.quota.label("domain_limit"),
-            account.c.quota.label("account_limit"),
-            in_domain.label("domain_used"),
-            in_account.label("account_used"),
-        )
-        .select_from(
-            alias.join(usage, usage.c.alias_id == alias.c.id)
-            .join(domain, domain.c.id == alias.c.domain_id)
-            .outerjoin(account, account.c.id == domain.c.account_id)
-        )
-        .where(alias.c.id == bindparam("alias_id"))
+
+
+_LEVELS = (
+    select(
+        schema.usage.c.octets,
+        schema.usage.c.messages,
+        schema.alias.c.quota.label("alias_limit"),
+        schema.domain.c.quota.label("domain_limit"),
+        schema.account.c.quota.label("account_limit"),
+        _used_by_domain().label("domain_used"),
+        _used_by_account().label("account_used"),
     )
-
-
-_LEVELS = _levels()
+    .select_from(
+        schema.alias.join(schema.usage, schema.usage.c.alias_id == schema.alias.c.id)
+        .join(schema.domain, schema.domain.c.id == schema.alias.c.domain_id)
+        .outerjoin(schema.account, schema.account.c.id == schema.domain.c.account_id)
+    )
+    .where(schema.alias.c.id == bindparam("alias_id"))
+)
