@@ -47,7 +47,12 @@ class Database:
         """Take ``sqlite:///PATH`` or ``postgresql+psycopg://...``. No input or output yet."""
         self.url = _checked(url)
         self.is_sqlite = self.url.drivername.startswith("sqlite")
-        self._engine = self._sqlite() if self.is_sqlite else self._postgresql()
+        try:
+            self._engine = self._sqlite() if self.is_sqlite else self._postgresql()
+        except ImportError:
+            raise InvalidInput(
+                "directory.url: PostgreSQL needs a driver: pip install 'mailsrv[postgresql]'"
+            ) from None
 
     def __repr__(self) -> str:
         return f"<Database {self.url.render_as_string(hide_password=True)}>"

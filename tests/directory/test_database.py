@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -205,6 +206,12 @@ class UrlTests(SynchronousTestCase):
             with self.subTest(url), self.assertRaises(InvalidInput) as caught:
                 Database(url)
             self.assertNotIn("hunter2", str(caught.exception))
+
+    def test_missing_driver(self) -> None:
+        self.patch(sys, "modules", {**sys.modules, "psycopg": None})
+        with self.assertRaises(InvalidInput) as caught:
+            Database("postgresql+psycopg://h/d")
+        self.assertIn("mailsrv[postgresql]", str(caught.exception))
 
     def test_password_is_hidden(self) -> None:
         directory = Directory("postgresql+psycopg://u:hunter2@h/d", lambda: datetime.now(UTC))
