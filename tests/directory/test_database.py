@@ -6,6 +6,7 @@ import stat
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -208,8 +209,8 @@ class UrlTests(SynchronousTestCase):
             self.assertNotIn("hunter2", str(caught.exception))
 
     def test_missing_driver(self) -> None:
-        self.patch(sys, "modules", {**sys.modules, "psycopg": None})
-        with self.assertRaises(InvalidInput) as caught:
+        without = mock.patch.dict(sys.modules, {"psycopg": None})
+        with without, self.assertRaises(InvalidInput) as caught:
             Database("postgresql+psycopg://h/d")
         self.assertIn("mailsrv[postgresql]", str(caught.exception))
 
