@@ -24,8 +24,9 @@ _LABEL = re.compile(rf"{_LET_DIG}(?:[A-Za-z0-9\-\u0080-\U0010ffff]*{_LET_DIG})?"
 _LITERAL = re.compile(r"\[([\x21-\x5a\x5e-\x7e]+)\]")
 _GENERAL = re.compile(r"[A-Za-z0-9\-]*[A-Za-z0-9]:[\x21-\x5a\x5e-\x7e]+")
 _ROUTE = re.compile(r"@[^\x00-\x20<>@,:\"]+(?:,@[^\x00-\x20<>@,:\"]+)*:")
-# Characters that end a line or leave a gap for some reader of a header field.
-_FORBIDDEN = frozenset({"Cc", "Cs", "Zs", "Zl", "Zp"})
+# Characters that end a line, leave a gap or turn the direction for some reader of the text.
+_FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"
 
 
 class BadAddress(Exception):
@@ -126,5 +127,8 @@ def is_literal(text: str) -> bool:
 
 def _is_clean(text: str) -> bool:
     return not any(
-        character > "\x7f" and unicodedata.category(character) in _FORBIDDEN for character in text
+        character > "\x7f"
+        and character not in _JOINERS
+        and unicodedata.category(character) in _FORBIDDEN
+        for character in text
     )

@@ -32,8 +32,9 @@ from mailsrv.smtp.content import Budget
 from mailsrv.smtp.limits import Pace, Slots, client_key
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Reply, Step, Then, part, say
-from mailsrv.smtp.session import Answer, Link, Services, Session
+from mailsrv.smtp.session import Answer, Link, Session
 from mailsrv.smtp.trace import TlsInfo
+from mailsrv.smtp.transaction import Services
 from mailsrv.smtp.wire import Chunk, End, Event, Framer, Line
 from mailsrv.store.interfaces import IStore
 
@@ -105,7 +106,7 @@ class MxServer(smtp.ESMTP):
         if self._busy:
             self._expired = True
         elif not self._closing:
-            self._last_words(part(421, "4.3.2", "Service is shutting down"))
+            self._last_words(Step(_SHUTTING_DOWN))
 
     def callLater(self, period: float, func: Callable[[], Any]) -> IDelayedCall:
         """What TimeoutMixin waits with."""
@@ -228,6 +229,7 @@ class MxServer(smtp.ESMTP):
     def _close(self) -> None:
         self._closing = True
         self._flush()
+        self._read_or_not()
         self.transport.unregisterProducer()
         self._wait(CLOSE_GRACE)
         self.transport.loseConnection()
@@ -266,6 +268,8 @@ class MxServer(smtp.ESMTP):
         self._timers[name] = self._reactor.callLater(seconds, call)
 
     def _greet(self) -> None:
+        if self._closing:
+            return
         self._greeted = True
         self._apply(self._session.greeting())
         self._flush()
@@ -305,14 +309,20 @@ class MxServer(smtp.ESMTP):
                 self.transport.pauseProducing()
 
 
-class _TooMany(Protocol):
-    """Tells a client that there is no room for it."""
+_TOO_MANY = Reply(421, "4.7.0", ("Too many connections, try again later",))
+_SHUTTING_DOWN = Reply(421, "4.3.2", ("Service is shutting down",))
+
+
+class _Unwelcome(Protocol):
+    """Tells a client why it is not served."""
 
     transport: Any
 
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
     def connectionMade(self) -> None:
-        reply = Reply(421, "4.7.0", ("Too many connections, try again later",))
-        self.transport.write(reply.wire)
+        self.transport.write(self._reply.wire)
         self.transport.loseConnection()
 
 
@@ -339,8 +349,10 @@ class MxFactory(smtp.SMTPFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         key = client_key(getattr(addr, "host", None))
-        if self._all_gone is not None or not self._slots.take(key):
-            return _TooMany()
+        if self._all_gone is not None:
+            return _Unwelcome(_SHUTTING_DOWN)
+        if not self._slots.take(key):
+            return _Unwelcome(_TOO_MANY)
         server = MxServer(self)
         server.host = self.domain
         self._open[server] = key

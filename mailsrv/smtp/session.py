@@ -6,7 +6,6 @@ coroutine; the caller runs one at a time. An MX does not relay, so it offers no 
 
 import re
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -14,28 +13,13 @@ from twisted.logger import Logger
 
 from mailsrv.errors import MailsrvError, NoSuchAlias, NoSuchDomain
 from mailsrv.smtp.address import Address, parse_address
-from mailsrv.smtp.content import Budget, Incoming
-from mailsrv.smtp.delivery import Message, Target, Verdict, deliver, judge
-from mailsrv.smtp.grammar import (
-    Mail,
-    Rcpt,
-    parse_bdat,
-    parse_mail,
-    parse_rcpt,
-    split_command,
-)
+from mailsrv.smtp.content import Incoming
+from mailsrv.smtp.delivery import Target
+from mailsrv.smtp.grammar import Rcpt, parse_bdat, parse_mail, parse_rcpt, split_command
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Refused, Reply, Step, Then, part, refusal, say
-from mailsrv.smtp.trace import (
-    Client,
-    TlsInfo,
-    count_hops,
-    mail_date,
-    received,
-    return_path,
-    transaction_id,
-)
-from mailsrv.store.interfaces import IStore
+from mailsrv.smtp.trace import Client, TlsInfo, transaction_id
+from mailsrv.smtp.transaction import Services, Transaction, finish
 from mailsrv.store.values import Recipient
 
 log = Logger()
@@ -54,34 +38,12 @@ _NO_RECIPIENTS = Reply(554, "5.5.1", ("No valid recipients",))
 
 
 @attrs.frozen
-class Services:
-    """What all sessions of a process share. ``now`` gives an aware datetime."""
-
-    store: IStore
-    options: MxOptions
-    budget: Budget
-    now: Callable[[], datetime]
-
-
-@attrs.frozen
 class Link:
     """What the session knows of its connection. ``tls`` tells what was negotiated, if anything."""
 
     address: str | None
     offers_tls: bool
     tls: Callable[[], TlsInfo | None]
-
-
-@attrs.define(eq=False)
-class Transaction:
-    """From MAIL to the end of the message."""
-
-    id: str
-    mail: Mail
-    targets: dict[str, Target] = attrs.field(factory=dict)
-    """By ObjectID of the alias: a mailbox gets one copy, however many addresses lead to it."""
-    accepted: int = 0
-    incoming: Incoming | None = None
 
 
 class Session:
@@ -147,7 +109,7 @@ class Session:
             return Step(refused or _NO_MAIL)
         if self._last_chunk or transaction.incoming.flaw is not None:
             self._transaction = None
-            return self._finish(transaction, transaction.incoming)
+            return finish(self._services, self._client(), transaction, transaction.incoming)
         return say(250, "2.0.0", f"{transaction.incoming.size} octets so far")
 
     def settle(self, step: Step) -> Step:
@@ -272,6 +234,9 @@ class Session:
             self._begin(transaction)
         return Step(None, Then.CHUNK, bdat.octets)
 
+    def _client(self) -> Client:
+        return Client(self._link.address, self._helo or "", self._extended, self._link.tls())
+
     def _begin(self, transaction: Transaction) -> None:
         transaction.incoming = Incoming(self._options.message_limit, self._services.budget)
 
@@ -312,62 +277,6 @@ class Session:
         if self._transaction and self._transaction.incoming:
             self._transaction.incoming.close()
         self._transaction = None
-
-    # The message
-
-    async def _finish(self, transaction: Transaction, incoming: Incoming) -> Step:
-        """Judge and deliver; the memory is held until the store has answered for everybody."""
-        verdicts: list[Verdict] = []
-        try:
-            content = incoming.finish()
-            if isinstance(content, Reply):
-                reply = content
-            elif count_hops(content) > self._options.hop_limit:
-                reply = Reply(554, "5.4.6", ("Too many hops",))
-            else:
-                verdicts = await self._deliver(transaction, content)
-                reply = judge(verdicts, transaction.id)
-        except Exception:  # noqa: BLE001
-            log.failure("mx {transaction} failed", transaction=transaction.id)
-            reply = LOCAL_ERROR
-        finally:
-            incoming.close()
-        self._report(transaction, incoming.size, verdicts, reply)
-        return Step(reply, stored=reply.code == 250)
-
-    async def _deliver(self, transaction: Transaction, content: bytes) -> list[Verdict]:
-        now = self._services.now().astimezone(UTC)
-        mail = transaction.mail
-        client = Client(self._link.address, self._helo or "", self._extended, self._link.tls())
-        top, date = return_path(mail.sender), mail_date(now)
-
-        def trace_for(target: Target) -> bytes:
-            hostname = self._options.hostname
-            return top + received(
-                client, hostname, transaction.id, target.address, utf8=mail.utf8, date=date
-            )
-
-        message = Message(transaction.id, mail.sender, content, f"{now:%Y-%m-%dT%H:%M:%SZ}")
-        targets = list(transaction.targets.values())
-        return await deliver(self._services.store, message, targets, trace_for)
-
-    def _report(
-        self, transaction: Transaction, size: int, verdicts: list[Verdict], reply: Reply
-    ) -> None:
-        sender = transaction.mail.sender
-        log.info(
-            "mx {transaction} from={domain} recipients={recipients} mailboxes={mailboxes} "
-            "size={size} stored={stored} repeated={repeated} reply={code} {status}",
-            transaction=transaction.id,
-            domain=sender.domain if sender else "<>",
-            recipients=transaction.accepted,
-            mailboxes=len(transaction.targets),
-            size=size,
-            stored=sum(verdict.error is None for verdict in verdicts),
-            repeated=sum(verdict.duplicate for verdict in verdicts),
-            code=reply.code,
-            status=reply.status,
-        )
 
 
 def _postmasters(options: MxOptions) -> list[Address]:

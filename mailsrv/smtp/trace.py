@@ -85,9 +85,12 @@ def received(
     ).encode()
 
 
-def literal(address: str) -> str:
-    """An IP address as rfc5321:2309 writes it."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
+def literal(address: str) -> str | None:
+    """An IP address as rfc5321:2309 writes it; None for what is no IP address."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped:
             return f"[{parsed.ipv4_mapped}]"

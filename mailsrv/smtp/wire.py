@@ -31,7 +31,10 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class LineTooLong(msgspec.Struct, frozen=True):
-    """A line passed LINE_LIMIT; it is skipped up to its end. ``hopeless``: it has none in sight."""
+    """A line passed LINE_LIMIT; it is skipped up to its end.
+
+    ``hopeless``: SWALLOW_LIMIT was passed too, and no further event will come.
+    """
 
     hopeless: bool
 
@@ -52,6 +55,7 @@ Event = Line | LineTooLong | Chunk | End
 class _Mode(enum.Enum):
     COMMAND = enum.auto()
     SKIP = enum.auto()
+    HOPELESS = enum.auto()
     DATA = enum.auto()
     BDAT = enum.auto()
 
@@ -104,6 +108,9 @@ class Framer:
             return self._next_line()
         if self._mode is _Mode.SKIP:
             return self._skip()
+        if self._mode is _Mode.HOPELESS:
+            self._buffer.clear()
+            return None
         if self._mode is _Mode.DATA:
             return self._next_of_data()
         return self._next_of_chunk()
@@ -136,7 +143,10 @@ class Framer:
         kept = 1 if self._buffer.endswith(b"\r") else 0
         self._skipped += len(self._buffer) - kept
         del self._buffer[: len(self._buffer) - kept]
-        return LineTooLong(hopeless=True) if self._skipped > SWALLOW_LIMIT else None
+        if self._skipped <= SWALLOW_LIMIT:
+            return None
+        self._mode = _Mode.HOPELESS
+        return LineTooLong(hopeless=True)
 
     def _next_of_data(self) -> Chunk | End | None:
         end = self._buffer.find(_END_OF_DATA)

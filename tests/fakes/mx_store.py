@@ -2,18 +2,12 @@
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from zope.interface import implementer
 
 from mailsrv.errors import MailsrvError, NoSuchAlias, NoSuchDomain, Unavailable
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.values import Delivered, Delivery, Recipient
-
-READING = (
-    "login scram_challenge login_scram poll folders subscriptions create_folder delete_folder "
-    "rename_folder subscribe select append fetch read changes store_flags expunge copy move "
-    "search quota"
-).split()
 
 
 def _unavailable(*_args: object) -> Deferred[None]:
@@ -41,16 +35,12 @@ class MxStore:
         self.seen: set[tuple[str, str]] = set()
         self.asked: list[str] = []
         self.slow = False
-        self._waiting: list[tuple[Deferred[object], Callable[[], object]]] = []
+        self._waiting: list[Deferred[None]] = []
 
     def release(self, count: int = 1) -> None:
         """Let the oldest answers out."""
         for _ in range(count):
-            deferred, work = self._waiting.pop(0)
-            try:
-                deferred.callback(work())
-            except Exception as error:
-                deferred.errback(error)
+            self._waiting.pop(0).callback(None)
 
     @property
     def waiting(self) -> int:
@@ -67,14 +57,11 @@ class MxStore:
         return self._answer(lambda: self._deliver(alias, delivery))
 
     def _answer(self, work: Callable[[], object]) -> Deferred:
-        if self.slow:
-            deferred: Deferred[object] = Deferred()
-            self._waiting.append((deferred, work))
-            return deferred
-        try:
-            return succeed(work())
-        except Exception as error:
-            return fail(error)
+        if not self.slow:
+            return maybeDeferred(work)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting.addCallback(lambda _none: work())
 
     def _resolve(self, address: str) -> Recipient:
         local, _, domain = address.lower().rpartition("@")
@@ -101,5 +88,6 @@ class MxStore:
         return Delivered("live")
 
 
-for name in READING:
-    setattr(MxStore, name, staticmethod(_unavailable))
+for name in IStore.names():
+    if not hasattr(MxStore, name):
+        setattr(MxStore, name, staticmethod(_unavailable))

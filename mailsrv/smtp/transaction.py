@@ -1,0 +1,98 @@
+"""A mail transaction: its envelope, and what happens after the end of its message."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import attrs
+from twisted.logger import Logger
+
+from mailsrv.smtp.content import Budget, Incoming
+from mailsrv.smtp.delivery import Message, Target, Verdict, deliver, judge
+from mailsrv.smtp.grammar import Mail
+from mailsrv.smtp.options import MxOptions
+from mailsrv.smtp.reply import LOCAL_ERROR, Reply, Step
+from mailsrv.smtp.trace import Client, count_hops, mail_date, received, return_path
+from mailsrv.store.interfaces import IStore
+
+log = Logger()
+
+_TOO_MANY_HOPS = Reply(554, "5.4.6", ("Too many hops, the message goes in circles",))
+
+
+@attrs.frozen
+class Services:
+    """What all sessions of a process share. ``now`` gives an aware datetime."""
+
+    store: IStore
+    options: MxOptions
+    budget: Budget
+    now: Callable[[], datetime]
+
+
+@attrs.define(eq=False)
+class Transaction:
+    """From MAIL to the end of the message."""
+
+    id: str
+    mail: Mail
+    targets: dict[str, Target] = attrs.field(factory=dict)
+    """By ObjectID of the alias: a mailbox gets one copy, however many addresses lead to it."""
+    accepted: int = 0
+    incoming: Incoming | None = None
+
+
+async def finish(
+    services: Services, client: Client, transaction: Transaction, incoming: Incoming
+) -> Step:
+    """Judge and deliver; never raises. Holds the memory until the store answered for everybody."""
+    verdicts: list[Verdict] = []
+    try:
+        content = incoming.finish()
+        if isinstance(content, Reply):
+            reply = content
+        elif count_hops(content) > services.options.hop_limit:
+            reply = _TOO_MANY_HOPS
+        else:
+            verdicts = await _deliver(services, client, transaction, content)
+            reply = judge(verdicts, transaction.id)
+    except Exception:  # noqa: BLE001
+        log.failure("mx {transaction} failed", transaction=transaction.id)
+        reply = LOCAL_ERROR
+    finally:
+        incoming.close()
+    _report(transaction, incoming.size, verdicts, reply)
+    return Step(reply, stored=reply.code == 250)
+
+
+async def _deliver(
+    services: Services, client: Client, transaction: Transaction, content: bytes
+) -> list[Verdict]:
+    now = services.now().astimezone(UTC)
+    mail = transaction.mail
+    top, date = return_path(mail.sender), mail_date(now)
+
+    def trace_for(target: Target) -> bytes:
+        hostname = services.options.hostname
+        return top + received(
+            client, hostname, transaction.id, target.address, utf8=mail.utf8, date=date
+        )
+
+    message = Message(transaction.id, mail.sender, content, f"{now:%Y-%m-%dT%H:%M:%SZ}")
+    return await deliver(services.store, message, list(transaction.targets.values()), trace_for)
+
+
+def _report(transaction: Transaction, size: int, verdicts: list[Verdict], reply: Reply) -> None:
+    sender = transaction.mail.sender
+    log.info(
+        "mx {transaction} from={domain} recipients={recipients} mailboxes={mailboxes} "
+        "size={size} stored={stored} repeated={repeated} reply={code} {status}",
+        transaction=transaction.id,
+        domain=sender.domain if sender else "<>",
+        recipients=transaction.accepted,
+        mailboxes=len(transaction.targets),
+        size=size,
+        stored=sum(verdict.error is None for verdict in verdicts),
+        repeated=sum(verdict.duplicate for verdict in verdicts),
+        code=reply.code,
+        status=reply.status,
+    )
