@@ -15,6 +15,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from mailsrv.cli.commands import main
 
 STARTUP_SECONDS = 30.0
 PORTS = (25, 143, 993)
@@ -56,33 +61,13 @@ class RunningServer:
     imaps_port = property(lambda self: self.base + 993)
     ca = property(lambda self: self.folder / "tls" / "ca.pem")
 
-    def command(self, *words: str, config: bool = True, stdin: str | None = None) -> dict:
-        """Run ``mailsrv --json WORDS`` and give its answer."""
-        done = self.run(*words, config=config, stdin=stdin)
-        if done.returncode:
-            raise RuntimeError(f"mailsrv {words}: {done.stderr or done.stdout}")
+    def command(self, *words: str, config: bool = True, stdin: str = "") -> Any:
+        """Run ``mailsrv --json WORDS`` in this process, where it starts faster; its answer."""
+        options = ["--json", *(["--config", str(self.config)] if config else [])]
+        done = CliRunner().invoke(main, [*options, *words], input=stdin)
+        if done.exit_code:
+            raise RuntimeError(f"mailsrv {words}: {done.output}")
         return json.loads(done.stdout)
-
-    def run(
-        self, *words: str, config: bool = True, stdin: str | None = None, as_json: bool = True
-    ) -> "subprocess.CompletedProcess[str]":
-        options = ["--config", str(self.config)] if config else []
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "mailsrv.cli",
-                *(["--json"] if as_json else []),
-                *options,
-                *words,
-            ],
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            check=False,
-            env=self.environment(),
-            timeout=60,
-        )
 
     def environment(self) -> dict[str, str]:
         root = str(Path(__file__).parents[1])

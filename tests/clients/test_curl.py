@@ -11,8 +11,10 @@ class CurlTests(ClientTestCase):
     def test_send_and_fetch(self) -> None:
         self.curl(
             f"smtp://127.0.0.1:{self.server.smtp_port}",
-            f"--mail-from={SENDER}",
-            f"--mail-rcpt={ADDRESS}",
+            "--mail-from",
+            SENDER,
+            "--mail-rcpt",
+            ADDRESS,
             "--upload-file",
             "-",
             stdin=message("By curl"),
@@ -30,7 +32,9 @@ class CurlTests(ClientTestCase):
         content = message("Appended", "." * 70 + "\r\n.\r\n..\r\n")
         url = f"imap://127.0.0.1:{self.server.imap_port}"
         user = f"{ADDRESS}:{self.password}"
-        self.curl(f"{url}/Archive", "--user", user, "--upload-file", "-", stdin=content)
+        file = self.server.root / "message"
+        file.write_bytes(content)
+        self.curl(f"{url}/Archive", "--user", user, "--upload-file", str(file))
         self.assertEqual(self.curl(f"{url}/Archive;UID=1", "--user", user), content)
 
     def test_starttls_on_both(self) -> None:
@@ -39,8 +43,10 @@ class CurlTests(ClientTestCase):
             "--ssl-reqd",
             "--cacert",
             str(self.server.ca),
-            f"--mail-from={SENDER}",
-            f"--mail-rcpt={ADDRESS}",
+            "--mail-from",
+            SENDER,
+            "--mail-rcpt",
+            ADDRESS,
             "--upload-file",
             "-",
             stdin=message("Sealed on the way"),
