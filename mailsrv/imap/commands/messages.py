@@ -173,7 +173,9 @@ async def move(session: Session, argument: Copy, *, by_uid: bool) -> Done:
     code = _copyuid(copied)
     if code:
         session.tell(f"OK [{code}] Moved".encode("ascii"))
-    folder.advance(copied.base, copied.modseq)
+    if copied.folder_id != folder.id:
+        # within one folder there are new messages to ask for as well
+        folder.advance(copied.base, copied.modseq)
     folder.vanish(wire_format.ranges_of(copied.source))
     return Done("MOVE completed")
 
