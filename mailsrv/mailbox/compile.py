@@ -17,7 +17,8 @@ from mailsrv.errors import InvalidInput, TooManyResults
 from mailsrv.mailbox import criteria as c
 from mailsrv.mailbox import grams
 from mailsrv.mailbox.index import comparable
-from mailsrv.mailbox.values import MAX_UID, SYSTEM_FLAGS, UidSet
+from mailsrv.mailbox.uids import within
+from mailsrv.mailbox.values import MAX_UID, SEEN, SYSTEM_FLAGS, UidSet
 
 MAX_DEPTH = 100
 MAX_NODES = 1000
@@ -133,19 +134,21 @@ class _Compiler:
 
     def _not(self, key: c.Not) -> _Piece:
         if isinstance(key.key, c.HasFlag) and (bit := _system_bit(key.key)):
-            return _Piece(f"m.flags & {bit} = 0", 0)
+            return _system_flag(bit, is_set=False)
         inner = self.piece(key.key)
         return _Piece(
             f"NOT {inner.sql}" if inner.sql[0] == "(" else f"NOT ({inner.sql})", inner.cost
         )
 
     def _uids(self, key: c.Uids | c.Recent) -> _Piece:
-        ranges = [(low, high) for low, high in key.uids if low <= MAX_UID]
+        ranges = within(key.uids)
         if not ranges:
             return _Piece("0", 0)
+        if ranges[0][0] <= 1 and ranges[0][1] >= MAX_UID:
+            return _Piece("1", 0)
         if len(ranges) <= FEW_RANGES:
             return _Piece(_balanced([self._between(*one) for one in ranges], "OR"), 0)
-        self.ranges.append(key.uids)
+        self.ranges.append(ranges)
         bounds = self._between(ranges[0][0], ranges[-1][1])
         return _Piece(f"({bounds} AND search_within({len(self.ranges) - 1}, m.uid))", 0)
 
@@ -154,7 +157,7 @@ class _Compiler:
 
     def _flag(self, key: c.HasFlag) -> _Piece:
         if bit := _system_bit(key):
-            return _Piece(f"m.flags & {bit} = {bit}", 0)
+            return _system_flag(bit, is_set=True)
         word = self._bind(f" {grams.clean(key.name).lower()} ")
         return _Piece(
             f"(m.keywords <> '' AND instr(' ' || lower(m.keywords) || ' ', {word}) > 0)", 0
@@ -200,10 +203,13 @@ class _Compiler:
         if named is None:
             return _Piece(verify, 3)
         side = {"body": " WHERE rowid & 1", "header": " WHERE NOT rowid & 1", "text": ""}
-        candidates = f"SELECT rowid >> 1 FROM ({named}){side[needle.part]} UNION ALL {_UNINDEXED}"
+        candidates = f"SELECT rowid >> 1 FROM ({named}){side[needle.part]}"
         # CASE, because SQLite may try the sides of an AND in the other order.
-        guarded = f"CASE WHEN m.content_id IN ({candidates}) THEN {verify} ELSE 0 END"
-        return _Piece(guarded, 2)
+        if needle.part != "header" and grams.is_exact(sought):
+            pending, found = f"m.content_id IN ({_UNINDEXED})", f"m.content_id IN ({candidates})"
+            return _Piece(f"CASE WHEN {pending} THEN {verify} ELSE {found} END", 1)
+        either = f"m.content_id IN ({candidates} UNION ALL {_UNINDEXED})"
+        return _Piece(f"CASE WHEN {either} THEN {verify} ELSE 0 END", 2)
 
     def _named(self, match: grams.Match) -> str | None:
         found = [
@@ -219,6 +225,14 @@ def _system_bit(key: c.HasFlag) -> int:
         if name.lower() == key.name.lower():
             return bit
     return 0
+
+
+def _system_flag(bit: int, *, is_set: bool) -> _Piece:
+    """Few messages are unseen, flagged, deleted ...: these name the values, for the index."""
+    if is_set != (bit == SEEN):
+        values = ", ".join(str(flags) for flags in range(32) if bool(flags & bit) == is_set)
+        return _Piece(f"m.flags IN ({values})", 0)
+    return _Piece(f"m.flags & {bit} = {bit if is_set else 0}", 0)
 
 
 def _fields(condition: str) -> _Piece:

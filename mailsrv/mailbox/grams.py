@@ -32,8 +32,9 @@ _PAIR_SCRIPTS = (
 )
 _PAIR_RUN = re.compile(f"[{_PAIR_SCRIPTS}]+")
 _ALPHABETIC_RUN = re.compile(f"[^\0{_PAIR_SCRIPTS}]{{3,}}")
+_ONE_GRAM = re.compile(f"[^\0 {_PAIR_SCRIPTS}]{{3}}")
 
-MAX_GRAMS = 12
+MAX_GRAMS = 24
 """Grams looked up for one text: more of them cost more than the few candidates they save."""
 
 
@@ -83,6 +84,16 @@ def match(needle: str) -> Match:
     pair_list = _thin([run[i : i + 2] for run in runs for i in range(len(run) - 1)])
     prefix = f"{_quote(runs[0])} *" if runs and not trigram_list and not pair_list else None
     return Match(_conjunction(trigram_list), _conjunction(pair_list) or prefix)
+
+
+def is_exact(needle: str) -> bool:
+    """Whether every row that ``match`` names holds the needle: it is one gram, whole.
+
+    Not one with a blank, which may stand for a run of pair scripts.
+    """
+    if _PAIR_RUN.fullmatch(needle):
+        return len(needle) <= 2
+    return bool(_ONE_GRAM.fullmatch(needle))
 
 
 def _thin(grams: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ import apsw
 import zstandard
 
 from mailsrv.errors import TooManyResults
+from mailsrv.mailbox import sql
 from mailsrv.mailbox.compile import Condition, Needle, compile_criteria
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.index import ReadContent, texts_of
@@ -27,6 +28,10 @@ _SELECT = (
     "SELECT group_concat(m.uid), coalesce(max(m.modseq), 0) "
     "FROM message AS m WHERE m.folder_id = :folder AND"
 )
+_TEXT = {
+    "head": "SELECT head FROM search_text WHERE content_id = ?",
+    "body": "SELECT body FROM search_text WHERE content_id = ?",
+}
 _NOTHING = Condition("0", {}, [], [])
 _HANDLER = "mailsrv.mailbox.search"
 
@@ -50,28 +55,28 @@ class Searcher:
         self._deadline = 0.0
         self._condition = _NOTHING
         self._decompress = zstandard.ZstdDecompressor().decompress
-        self._cached: tuple[int, bytes, bytes] = (0, b"", b"")
+        self._content_id = 0
+        self._loaded: dict[str, bytes] = {}
         connection.create_scalar_function("search_contains", self._contains, 2)
         connection.create_scalar_function("search_within", self._within, 2)
 
     def search(self, folder_id: int, criteria: Criteria) -> Found:
         """UIDs of a folder that match. TooManyResults when the tree or the time is too much."""
         condition = compile_criteria(criteria)
-        sql = f"{_SELECT} {condition.sql}"
         self._condition = condition
-        self._cached = (0, b"", b"")
         self._deadline = self._monotonic() + self._seconds
         self._connection.set_progress_handler(self._late, _STEPS, id=_HANDLER)
         try:
-            parameters = {**condition.parameters, "folder": folder_id}
-            rows: Any = self._connection.execute(sql, parameters).fetchall()
+            statement = f"{_SELECT} {condition.sql}"
+            bindings = {**condition.parameters, "folder": folder_id}
+            found: Any = self._connection.execute(statement, bindings).fetchone()
         except apsw.InterruptError:
             raise TooManyResults("the search took too long") from None
         finally:
             self._connection.set_progress_handler(None, id=_HANDLER)
             self._condition = _NOTHING
-            self._cached = (0, b"", b"")
-        uids, modseq = rows[0]
+            self._content_id, self._loaded = 0, {}
+        uids, modseq = found
         return Found(_packed(uids), modseq)
 
     def _late(self) -> bool:
@@ -82,19 +87,25 @@ class Searcher:
         number, content_id = values
         if self._late():
             raise TooManyResults("the search took too long")
-        return _holds(self._condition.needles[number], *self._texts(content_id))
+        needle = self._condition.needles[number]
+        if needle.part == "header":
+            return _in_field(needle, self._text(content_id, "head"))
+        if needle.text in self._text(content_id, "body"):
+            return True
+        return needle.part == "text" and needle.text in self._text(content_id, "head")
 
-    def _texts(self, content_id: int) -> tuple[bytes, bytes]:
-        if self._cached[0] != content_id:
-            row: Any = self._connection.execute(
-                "SELECT head, body FROM search_text WHERE content_id = ?", (content_id,)
-            ).fetchone()
-            if row is None:
+    def _text(self, content_id: int, column: str) -> bytes:
+        """The comparison form of a content's head or body, kept until another content's turn."""
+        if self._content_id != content_id:
+            self._content_id, self._loaded = content_id, {}
+        if column not in self._loaded:
+            packed = sql.value(self._connection, _TEXT[column], (content_id,))
+            if packed is None:
                 texts = texts_of(self._read(content_id))
-                self._cached = (content_id, texts.head.encode(), texts.body.encode())
+                self._loaded = {"head": texts.head.encode(), "body": texts.body.encode()}
             else:
-                self._cached = (content_id, self._decompress(row[0]), self._decompress(row[1]))
-        return self._cached[1:]
+                self._loaded[column] = self._decompress(packed)
+        return self._loaded[column]
 
     def _within(self, *values: Any) -> bool:
         """SQL ``search_within(number, uid)``: the UID lies in a range of that set."""
@@ -104,11 +115,8 @@ class Searcher:
         return at >= 0 and uid <= ranges[at][1]
 
 
-def _holds(needle: Needle, head: bytes, body: bytes) -> bool:
-    if needle.part == "body":
-        return needle.text in body
-    if needle.part == "text":
-        return needle.text in body or needle.text in head
+def _in_field(needle: Needle, head: bytes) -> bool:
+    """A field of the message's own header with that name holds the text."""
     start = needle.field + b": "
     fields = (b"\n" + head).partition(b"\n\n")[0].split(b"\n")
     return any(needle.text in line[len(start) :] for line in fields if line.startswith(start))

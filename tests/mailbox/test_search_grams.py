@@ -122,3 +122,17 @@ class CandidateTests(SynchronousTestCase):
         if found is not None:
             holders = {row for row, other in enumerate(folded) if needle in other}
             self.assertLessEqual(holders, found)
+            if grams.is_exact(needle):
+                self.assertEqual(holders, found)
+
+    def test_one_whole_gram_is_exact(self) -> None:
+        for needle in ("dns", "회의", "會", "🎉", "שלו"):
+            self.assertTrue(grams.is_exact(needle), needle)
+        for needle in ("", "ab", "abcd", "a b", "회의록", "a회", "a\0b"):
+            self.assertFalse(grams.is_exact(needle), needle)
+
+    def test_a_blank_may_stand_for_something_else(self) -> None:
+        connection = index_of(["ab회c", "x\0yz"])
+        for needle in ("b c", "x y"):
+            self.assertNotEqual(candidates(connection, needle), set())
+            self.assertFalse(grams.is_exact(needle), needle)
