@@ -178,7 +178,8 @@ class StructureScanner:
             self._next = None
             return self._part(start, start, self.size, _OPAQUE)
         body_start = self._header_end(start)
-        stop = self._delimiter(start - 1, body_start)
+        # The blank line may be the line end before a delimiter: it counts for the header then.
+        stop = self._delimiter(start - 1, body_start - 1)
         if stop is not None:
             body_start = max(start, stop.start)
         fields = self._read_fields(start, body_start, _MESSAGE_FIELDS if message else _PART_FIELDS)
