@@ -111,7 +111,7 @@ class Entrance:
             credential=opened.credential.id,
             key=self._vault.put(opened.key.pack()),
         )
-        self._sessions.add(access, listener)
+        self._sessions.add(access, listener, opened.public_key)
         self._revocation.entered(admitted.revision)
         if admitted.mail_waits:
             try:

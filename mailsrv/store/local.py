@@ -110,7 +110,7 @@ class LocalStore:
         limits, directory, reactor = self._limits, self._directory, self._reactor
         workers = self._workers = Workers(reactor, self._pool, limits.work_per_alias)
         sessions = self._sessions = Sessions()
-        files = WaitingFiles(self._volume, secret)
+        files = self._files = WaitingFiles(self._volume, secret)
         usages = self._usages = Usages(directory, files)
         notifications = Notifications(reactor, sessions)
         self._connections = Connections(
@@ -329,7 +329,10 @@ class LocalStore:
     # Behind the interface
 
     async def _poll(self, access: Access) -> int:
-        self._sessions.check(access)
+        session = self._sessions.check(access)
+        # most of the time nothing waits, and then the mailbox need not be opened
+        if not await self._workers.run(self._files.exist, session.public_key):
+            return 0
         return await self._merging.merge(access)
 
     async def _quota(self, access: Access) -> Quota:

@@ -16,6 +16,8 @@ class Session:
 
     access: Access
     listener: IListener | None
+    public_key: bytes = b""
+    """What waiting mail is sealed to, and its file named by."""
 
 
 class Sessions:
@@ -28,9 +30,9 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def add(self, access: Access, listener: IListener | None) -> Session:
+    def add(self, access: Access, listener: IListener | None, public_key: bytes = b"") -> Session:
         """Enter a session that has just logged in."""
-        session = Session(access, listener)
+        session = Session(access, listener, public_key)
         self._sessions[access.session] = session
         self._aliases.setdefault(access.alias, {})[access.session] = session
         return session
@@ -45,11 +47,12 @@ class Sessions:
             del self._aliases[access.alias]
         return True
 
-    def check(self, access: Access) -> None:
-        """KeyGone unless exactly this access is logged in."""
+    def check(self, access: Access) -> Session:
+        """The session of this access. KeyGone unless exactly this one is logged in."""
         session = self._sessions.get(access.session)
         if session is None or session.access != access:
             raise KeyGone("this session has ended: log in again")
+        return session
 
     def of_alias(self, alias: str) -> list[Session]:
         """Sessions of the alias, the longest-standing first."""

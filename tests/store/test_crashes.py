@@ -1,5 +1,6 @@
 """Whatever is killed wherever: one password works, and acknowledged mail is there, once."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,14 @@ class TestCrashes(SynchronousTestCase):
     def crash(self, scenario: str, stride: int) -> int:
         """How many children died; the scenes check themselves (see ``crashes``)."""
         done = subprocess.run(
-            [sys.executable, "-m", "tests.store.crashes", scenario, self.mktemp(), str(stride)],
+            [
+                sys.executable,
+                "-m",
+                "tests.store.crashes",
+                scenario,
+                os.path.abspath(self.mktemp()),
+                str(stride),
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
