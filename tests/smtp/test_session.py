@@ -277,7 +277,10 @@ class ChunkingTests(SynchronousTestCase):
 
 
 class PipeliningTests(SynchronousTestCase):
-    GROUP = b"MAIL FROM:<a@b.c>\r\nRCPT TO:<nobody@example.com>\r\nRCPT TO:<hello@example.com>\r\nDATA\r\n"
+    GROUP = (
+        b"MAIL FROM:<a@b.c>\r\nRCPT TO:<nobody@example.com>\r\n"
+        b"RCPT TO:<hello@example.com>\r\nDATA\r\n"
+    )
     CODES = ("250 2.1.0", "550 5.1.1", "250 2.1.5", "354 End")
 
     def test_one_segment_one_write_in_order(self):
