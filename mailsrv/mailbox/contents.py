@@ -119,7 +119,7 @@ def release(connection: apsw.Connection, content_ids: Iterable[int]) -> None:
     connection.executemany("DELETE FROM content WHERE id = ?", [(one,) for one in gone])
 
 
-def load(connection: apsw.Connection, content_id: int) -> Stored:
+def load(connection: sql.Executor, content_id: int) -> Stored:
     """The stored form of a content. MailboxDamaged when it is not there."""
     found = sql.row(
         connection,
@@ -137,7 +137,7 @@ def header(stored: Stored) -> bytes:
     return unpack(stored.header_codec, stored.header)
 
 
-def whole(connection: apsw.Connection, stored: Stored) -> bytes:
+def whole(connection: sql.Executor, stored: Stored) -> bytes:
     """All octets of the message."""
     head = unpack(stored.header_codec, stored.header)
     skeleton = unpack(stored.skeleton_codec, stored.skeleton)
@@ -148,7 +148,7 @@ def whole(connection: apsw.Connection, stored: Stored) -> bytes:
     return head + layout.read(pieces, skeleton, _part_reader(connection), 0, size)
 
 
-def octets(connection: apsw.Connection, stored: Stored, start: int, end: int) -> bytes:
+def octets(connection: sql.Executor, stored: Stored, start: int, end: int) -> bytes:
     """Octets ``[start, end)`` of the message, without reading more parts than they touch."""
     head = unpack(stored.header_codec, stored.header)
     first = head[start:end]
@@ -175,7 +175,7 @@ def decode_root(packed: bytes) -> Part:
     return _root_decoder.decode(packed)
 
 
-def _part_reader(connection: apsw.Connection) -> layout.ReadPart:
+def _part_reader(connection: sql.Executor) -> layout.ReadPart:
     return lambda part_id, start, end: parts.read(connection, part_id, start, end)
 
 

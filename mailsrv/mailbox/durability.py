@@ -64,12 +64,10 @@ def reserve(connection: apsw.Connection, folder_id: int, modseq: int, reserved: 
 
 
 def sync(connection: apsw.Connection) -> None:
-    """Wait until everything committed so far is on disk, outside of any transaction."""
-    # A commit syncs the log up to itself; it must change something to be written at all.
-    connection.execute("PRAGMA synchronous=FULL")
-    try:
-        connection.execute(
-            "INSERT INTO meta VALUES ('syncs', 1) ON CONFLICT DO UPDATE SET value = value + 1"
-        )
-    finally:
-        connection.execute("PRAGMA synchronous=NORMAL")
+    """Wait until everything committed so far is on disk, with ``synchronous=FULL`` set.
+
+    A commit syncs the log up to itself; it must change something to be written at all.
+    """
+    connection.execute(
+        "INSERT INTO meta VALUES ('syncs', 1) ON CONFLICT DO UPDATE SET value = value + 1"
+    )

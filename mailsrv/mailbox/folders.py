@@ -91,6 +91,16 @@ def with_id(connection: apsw.Connection, folder_id: int) -> Folder:
     return _folder(found)
 
 
+def id_of(connection: apsw.Connection, name: str) -> int:
+    """The id of the folder of that name. NoSuchFolder."""
+    found: int | None = sql.value(
+        connection, "SELECT id FROM folder WHERE name = ?", (normalise(name),)
+    )
+    if found is None:
+        raise NoSuchFolder("there is no folder of that name")
+    return found
+
+
 def require(connection: apsw.Connection, folder_id: int) -> None:
     """NoSuchFolder when the folder was deleted."""
     if sql.row(connection, "SELECT 1 FROM folder WHERE id = ?", (folder_id,)) is None:

@@ -58,6 +58,7 @@ class Mailbox:
         self.path = path
         self._database = Database(connection, now)
         self._searcher: Searcher | None = None
+        self._inner = connection.cursor()
 
     @classmethod
     def create(
@@ -238,7 +239,7 @@ class Mailbox:
             return writer.once(
                 write_id,
                 Appended,
-                lambda: messages.append(writer, folders.named(connection, folder).id, prepared),
+                lambda: messages.append(writer, folders.id_of(connection, folder), prepared),
             )
 
     def fetch(self, folder_id: int, request: FetchRequest) -> FetchPage:
@@ -369,9 +370,9 @@ class Mailbox:
             return writer.once(
                 write_id,
                 Copied,
-                lambda: work(writer, folder_id, uids, folders.named(writer.connection, to).id),
+                lambda: work(writer, folder_id, uids, folders.id_of(writer.connection, to)),
             )
 
     def _octets(self, content_id: int) -> bytes:
-        connection = self.connection
-        return contents.whole(connection, contents.load(connection, content_id))
+        cursor = self._inner
+        return contents.whole(cursor, contents.load(cursor, content_id))

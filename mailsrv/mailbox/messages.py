@@ -59,12 +59,12 @@ class _Tally(msgspec.Struct):
         self.deleted += sign * bool(flags & DELETED)
         self.size += sign * size
 
-    def apply(self, connection: apsw.Connection, folder_id: int) -> None:
-        """Add this to the folder's counters."""
+    def apply(self, connection: apsw.Connection, folder_id: int, uidnext: int = 0) -> None:
+        """Add this to the folder's counters, and raise its next UID to ``uidnext``."""
         connection.execute(
             "UPDATE folder SET messages = messages + ?, unseen = unseen + ?, "
-            "deleted = deleted + ?, size = size + ? WHERE id = ?",
-            (self.messages, self.unseen, self.deleted, self.size, folder_id),
+            "deleted = deleted + ?, size = size + ?, uidnext = max(uidnext, ?) WHERE id = ?",
+            (self.messages, self.unseen, self.deleted, self.size, uidnext, folder_id),
         )
 
 
@@ -102,8 +102,7 @@ def append(
             uid = _append_one(writer, folder_id, position, (message, prepared), modseq, tally)
         uids.append(uid)
     if modseq:
-        _advance(writer.connection, folder_id, position)
-        tally.apply(writer.connection, folder_id)
+        tally.apply(writer.connection, folder_id, position.uidnext)
     else:
         modseq = _highestmodseq(writer.connection, folder_id)
     return Appended(folder_id, position.uidvalidity, tuple(uids), modseq)
@@ -308,8 +307,7 @@ def _insert_copies(
         inserted.append((target_id, uid, content_id, flags, words, date, writer.now, modseq, size))
         tally.count(flags, size)
     connection.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", inserted)
-    _advance(connection, target_id, position)
-    tally.apply(connection, target_id)
+    tally.apply(connection, target_id, position.uidnext)
     return position, tuple(row[1] for row in inserted), modseq
 
 
@@ -361,10 +359,6 @@ def _take_uid(position: _Position) -> int:
         raise InvalidInput("the folder has used up its UIDs: copy its messages to a new one")
     position.uidnext = uid + 1
     return uid
-
-
-def _advance(connection: apsw.Connection, folder_id: int, position: _Position) -> None:
-    connection.execute("UPDATE folder SET uidnext = ? WHERE id = ?", (position.uidnext, folder_id))
 
 
 def _highestmodseq(connection: apsw.Connection, folder_id: int) -> int:

@@ -65,7 +65,7 @@ def release(connection: apsw.Connection, part_ids: Iterable[int]) -> None:
     )
 
 
-def read(connection: apsw.Connection, part_id: int, start: int, end: int) -> bytes:
+def read(connection: sql.Executor, part_id: int, start: int, end: int) -> bytes:
     """Decoded octets ``[start, end)`` of a part. MailboxDamaged when some are not there."""
     if start >= end:
         return b""

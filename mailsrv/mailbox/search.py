@@ -55,6 +55,8 @@ class Searcher:
         self._deadline = 0.0
         self._condition = _NOTHING
         self._decompress = zstandard.ZstdDecompressor().decompress
+        # Made here: see sql.Executor.
+        self._inner = connection.cursor()
         self._content_id = 0
         self._loaded: dict[str, bytes] = {}
         connection.create_scalar_function("search_contains", self._contains, 2)
@@ -69,14 +71,13 @@ class Searcher:
         try:
             statement = f"{_SELECT} {condition.sql}"
             bindings = {**condition.parameters, "folder": folder_id}
-            found: Any = self._connection.execute(statement, bindings).fetchone()
+            ((uids, modseq),) = sql.rows(self._connection, statement, bindings)
         except apsw.InterruptError:
             raise TooManyResults("the search took too long") from None
         finally:
             self._connection.set_progress_handler(None, id=_HANDLER)
             self._condition = _NOTHING
             self._content_id, self._loaded = 0, {}
-        uids, modseq = found
         return Found(_packed(uids), modseq)
 
     def _late(self) -> bool:
@@ -99,7 +100,7 @@ class Searcher:
         if self._content_id != content_id:
             self._content_id, self._loaded = content_id, {}
         if column not in self._loaded:
-            packed = sql.value(self._connection, _TEXT[column], (content_id,))
+            packed = sql.value(self._inner, _TEXT[column], (content_id,))
             if packed is None:
                 texts = texts_of(self._read(content_id))
                 self._loaded = {"head": texts.head.encode(), "body": texts.body.encode()}

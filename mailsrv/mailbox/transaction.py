@@ -108,6 +108,7 @@ class Database:
         self.connection = connection
         self.now = now
         self.fence: Callable[[], None] = _no_fence
+        self._durable = False
 
     @contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
@@ -130,7 +131,7 @@ class Database:
         connection = self.connection
         writer = Writer(connection, self.now(), durable=durable)
         with translated(connection):
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._synchronise(durable=durable)
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 self.fence()
@@ -139,9 +140,15 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                connection.execute("PRAGMA synchronous=NORMAL")
             if writer.must_sync:
+                self._synchronise(durable=True)
                 durability.sync(connection)
+
+    def _synchronise(self, *, durable: bool) -> None:
+        """Choose whether the next commit waits for the disk; this cannot change within one."""
+        if durable != self._durable:
+            self.connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
 
 
 def _no_fence() -> None:
