@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -123,7 +123,7 @@ class Client:
 class ImapTestCase(SynchronousTestCase):
     """A store with one alias, a clock, and clients."""
 
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
         self.clock = Clock()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 from ipaddress import ip_network
+from typing import ClassVar
 
 from mailsrv.errors import Unavailable
 from tests.imap.talking import ADDRESS, LOGIN, PASSWORD, Client, ImapTestCase
@@ -222,7 +223,7 @@ class PrivacyTests(ImapTestCase):
 
 
 class LimitTests(ImapTestCase):
-    options = {"connections_per_address": 2, "connections": 3}
+    options: ClassVar[dict[str, int]] = {"connections_per_address": 2, "connections": 3}
 
     def test_connections_of_one_address(self) -> None:
         first = self.connect()

@@ -1,5 +1,7 @@
 """Reading and changing messages, one session alone."""
 
+from typing import ClassVar
+
 from mailsrv.errors import DiskFull, MailsrvError
 from mailsrv.store.values import LARGE, SEEN
 from tests.imap.talking import ADDRESS, Client, ImapTestCase, message
@@ -244,7 +246,7 @@ class AppendTests(MessagesTestCase):
 
 
 class AppendLimitTests(MessagesTestCase):
-    options = {"append_limit": 1000}
+    options: ClassVar[dict[str, int]] = {"append_limit": 1000}
 
     def test_is_advertised_and_kept_before_a_single_octet_is_sent(self) -> None:
         self.assertIn(b"APPENDLIMIT=1000", self.client.say(b"CAPABILITY")[0])

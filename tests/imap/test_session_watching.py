@@ -300,7 +300,7 @@ class ModelTests(ImapTestCase):
             if b"%b" in action:
                 if not numbers:
                     continue
-                action = action % numbers  # noqa: PLW2901
+                action = action % numbers
             last = model.do(action)[-1]
             self.assertFalse(last.startswith(b"BAD"), last)
         inbox = self.store.mailbox(ADDRESS).named("INBOX")
