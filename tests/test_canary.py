@@ -58,7 +58,9 @@ class CanaryTests(SynchronousTestCase):
         client.search(None, "TEXT", CANARIES["search"])
         client.copy("1", CANARIES["folder"])
         # what the parser does not understand
-        client.xatom(f"X{CANARIES['search']}", CANARIES["body"])
+        self.assertRaises(
+            imaplib.IMAP4.error, client.xatom, f"X{CANARIES['search']}", CANARIES["body"]
+        )
         self.assertRaises(imaplib.IMAP4.error, client.fetch, "1", f"(BODY[{CANARIES['search']}])")
         self.running = Path(f"/proc/{self.server.process.pid}")
         self.look(self.live_places())
@@ -91,6 +93,13 @@ class CanaryTests(SynchronousTestCase):
             pattern = re.compile(re.escape(secret.encode()), re.IGNORECASE)
             for place, content in places.items():
                 self.assertIsNone(pattern.search(content), f"{what} in {place}")
+
+    def test_a_leak_would_be_found(self) -> None:
+        (self.server.root / "leak").write_bytes(b"x" + CANARIES["body"].lower().encode())
+        files = [path for path in self.server.root.rglob("*") if path.is_file()]
+        with self.assertRaises(self.failureException) as caught:
+            self.look({str(path): path.read_bytes() for path in files})
+        self.assertIn("leak", str(caught.exception))
 
     def test_nothing_leaks(self) -> None:
         self.use_everything()

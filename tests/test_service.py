@@ -1,0 +1,143 @@
+"""The service as twistd and twist start it: listening, refusing to start, reloading, stopping."""
+
+import imaplib
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailsrv.tls import make_self_signed
+from tests.running import RunningServer
+
+ADDRESS = "hello@example.com"
+
+
+class ServiceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = RunningServer()
+        self.addCleanup(self.server.stop)
+
+    def refused(self, *words: str) -> str:
+        """Start in the foreground, which must end by itself with status 1; what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", "mailsrv.cli", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.server.environment(),
+            cwd=self.server.root,
+            timeout=30,
+        )
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertNotIn("Traceback", done.stdout + done.stderr)
+        lines = (done.stdout + done.stderr).splitlines()
+        # before the log begins it is a bare line, afterwards one of the log
+        return "\n".join(line for line in lines if re.search(r"(^|\] )mailsrv: ", line))
+
+    def serve_refused(self) -> str:
+        said = self.refused("serve", "--config", str(self.server.config))
+        self.assertEqual(said.count("mailsrv: "), 1, said)
+        return said
+
+    def launched(self, *words: str) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(
+            [sys.executable, *words, "mailsrv", "--config", str(self.server.config)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.server.environment(),
+            cwd=self.server.root,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process
+
+    def eventually_greets(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                imaplib.IMAP4("127.0.0.1", self.server.imap_port).shutdown()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        self.fail("nobody listens")
+
+    def test_twist_and_twistd_know_the_plugin(self) -> None:
+        twistd = "from twisted.scripts.twistd import run; run()"
+        for words in (("-m", "twisted"), ("-c", twistd, "-n", "--pidfile=")):
+            process = self.launched(*words)
+            self.eventually_greets()
+            process.terminate()
+            process.wait()
+
+    def test_taken_port(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", self.server.imaps_port))
+            taken.listen()
+            said = self.serve_refused()
+        self.assertIn(f"imap.listen_tls 'tcp:{self.server.imaps_port}", said)
+        self.assertIn("Address already in use", said)
+
+    def test_second_server_on_the_same_directory(self) -> None:
+        self.server.start()
+        self.assertIn("another mailsrv serves it already", self.serve_refused())
+
+    def test_bad_endpoint(self) -> None:
+        text = self.server.config.read_text()
+        port = f"tcp:{self.server.smtp_port}:interface=127.0.0.1"
+        for wrong in ("nonsense:25", "tcp:many", "tcp"):
+            self.server.config.write_text(text.replace(port, wrong))
+            self.assertIn(
+                f"mx.listen: expected an endpoint such as tcp:143, got '{wrong}'",
+                self.serve_refused(),
+            )
+
+    def test_broken_certificate(self) -> None:
+        (self.server.folder / "tls" / "cert.pem").write_text("nothing")
+        self.assertIn("tls.certificate: expected a PEM certificate", self.serve_refused())
+
+    def test_missing_and_broken_configuration(self) -> None:
+        self.server.config.write_text("hostname = 3")
+        self.assertIn("hostname: expected str, got int", self.serve_refused())
+        self.server.config.unlink()
+        self.assertIn("cannot be read", self.serve_refused())
+
+    def test_certificates_are_read_again_on_hangup(self) -> None:
+        self.server.start()
+        for name in ("ca.pem", "cert.pem", "key.pem"):
+            (self.server.folder / "tls" / name).unlink()
+        make_self_signed(self.server.folder / "tls", "localhost", datetime.now(UTC))
+        renewed = self.server.tls_context()
+        self.assertRaises(ssl.SSLCertVerificationError, self.secure_greeting, renewed)
+        self.server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.secure_greeting(renewed)
+            except ssl.SSLCertVerificationError:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.05)
+            else:
+                break
+
+    def secure_greeting(self, context: ssl.SSLContext) -> None:
+        imaplib.IMAP4_SSL("localhost", self.server.imaps_port, ssl_context=context).shutdown()
+
+    def test_stop_says_goodbye(self) -> None:
+        password = self.server.add(ADDRESS)
+        self.server.start()
+        client = imaplib.IMAP4("127.0.0.1", self.server.imap_port, timeout=30)
+        client.login(ADDRESS, password)
+        begin = time.monotonic()
+        self.server.kill(signal.SIGTERM)
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertTrue(client.readline().startswith(b"* BYE "))
+        client.shutdown()
+        self.assertEqual(list((self.server.folder / "mailboxes").glob("*-wal")), [])
+        self.assertNotIn("Unhandled", self.server.log.read_text())
