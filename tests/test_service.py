@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.tls import make_self_signed
-from tests.running import RunningServer
+from tests.running import PORTS, RunningServer, free_port_base
 
 ADDRESS = "hello@example.com"
 
@@ -86,7 +86,13 @@ class ServiceTests(SynchronousTestCase):
 
     def test_second_server_on_the_same_directory(self) -> None:
         self.server.start()
-        self.assertIn("another mailsrv serves it already", self.serve_refused())
+        text, base = self.server.config.read_text(), free_port_base()
+        for port in PORTS:
+            text = text.replace(f"tcp:{self.server.base + port}:", f"tcp:{base + port}:")
+        other = self.server.folder / "other.toml"
+        other.write_text(text)
+        said = self.refused("serve", "--config", str(other))
+        self.assertIn("another mailsrv serves it already", said)
 
     def test_bad_endpoint(self) -> None:
         text = self.server.config.read_text()
