@@ -32,8 +32,9 @@ clean:
 	rm -rf $(VENV) var build *.egg-info _trial_temp* twisted/plugins/dropin.cache
 
 $(VENV)/.venv:
-	$(PYTHON) -m venv $(VENV) || { \
-	  echo 'make: expected a Python that can make virtual environments (Debian: apt install python3-venv)'; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); } || \
+	  { echo 'make: this Python makes no virtual environments (Debian: apt install python3-venv)'; exit 1; }
 	touch $@
 
 $(VENV)/.run: $(VENV)/.venv setup.cfg pyproject.toml
