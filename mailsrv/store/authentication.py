@@ -10,7 +10,7 @@ import secrets
 import attrs
 
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import AuthenticationFailed
+from mailsrv.errors import AuthenticationFailed, NoSuchAlias
 from mailsrv.keys.credential import Credential, match_client_key, match_proof, unlock
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.scram import Verifier, client_key_from_password, server_signature
@@ -43,43 +43,46 @@ class Authentication:
 
     def challenge(self, address: str) -> ScramChallenge:
         """Salt and count for an address; steady invented ones when it is not ours."""
-        known = self._directory.scram_parameters(address)
-        if known is None:
-            return self._secret.invented(address.casefold())
-        _, salt, iterations = known
-        return ScramChallenge(salt=salt, iterations=iterations)
+        return self._parameters(address)[1]
 
     def with_password(self, address: str, password: str, scope: str | None) -> Opened:
         """PLAIN and LOGIN. ``scope`` None asks for the main credential. AuthenticationFailed."""
-        challenge = self.challenge(address)
+        alias, challenge = self._parameters(address)
         client_key = client_key_from_password(password, challenge.salt, challenge.iterations)
-        credentials = self._credentials(address)
-        found = match_client_key(credentials or [_NOBODY], client_key)
-        return self._open(address, found, client_key, scope)
+        found = match_client_key(self._credentials(alias), client_key)
+        return self._open(alias, found, client_key, scope)
 
     def with_proof(self, address: str, proof: ScramProof, scope: str) -> Opened:
         """AUTHENTICATE SCRAM-SHA-256. AuthenticationFailed."""
-        credentials = self._credentials(address)
-        found = match_proof(credentials or [_NOBODY], proof.auth_message, proof.proof)
+        alias, _ = self._parameters(address)
+        found = match_proof(self._credentials(alias), proof.auth_message, proof.proof)
         if found is None:
             raise AuthenticationFailed(FAILED)
-        opened = self._open(address, found[0], found[1], scope)
+        opened = self._open(alias, found[0], found[1], scope)
         signature = server_signature(found[0].verifier, proof.auth_message)
         return attrs.evolve(opened, signature=signature)
 
-    def _credentials(self, address: str) -> list[Credential]:
+    def _parameters(self, address: str) -> tuple[str, ScramChallenge]:
+        """The alias and its parameters; for a stranger the same questions and work."""
+        invented = self._secret.invented(address.casefold())
         known = self._directory.scram_parameters(address)
-        return [] if known is None else self._directory.credentials(known[0])
+        if known is None:
+            return _NO_ALIAS, invented
+        alias, salt, iterations = known
+        return alias, ScramChallenge(salt=salt, iterations=iterations)
+
+    def _credentials(self, alias: str) -> list[Credential]:
+        return self._directory.credentials(alias) or [_NOBODY]
 
     def _open(
-        self, address: str, credential: Credential | None, client_key: bytes, scope: str | None
+        self, alias_id: str, credential: Credential | None, client_key: bytes, scope: str | None
     ) -> Opened:
         if credential is None or not _allowed(credential, scope):
             raise AuthenticationFailed(FAILED)
-        known = self._directory.scram_parameters(address)
-        if known is None:
-            raise AuthenticationFailed(FAILED)
-        alias = self._directory.alias_by_id(known[0])
+        try:
+            alias = self._directory.alias_by_id(alias_id)
+        except NoSuchAlias:
+            raise AuthenticationFailed(FAILED) from None
         record = self._directory.mailbox(alias.id)
         if record is None or not alias.enabled:
             raise AuthenticationFailed(FAILED)
@@ -93,6 +96,7 @@ class Authentication:
         )
 
 
+_NO_ALIAS = "0" * 24
 _NOBODY = Credential(
     id="",
     label="",

@@ -19,7 +19,7 @@ from mailsrv.store.revocation import Revocation
 from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.values import Access, Scope, ScramAccepted, ScramChallenge, ScramProof
 from mailsrv.store.waiting import WaitingFiles
-from mailsrv.store.workers import Workers
+from mailsrv.store.workers import Workers, log_unexpected
 
 _USES_KEPT = 10_000
 
@@ -98,8 +98,12 @@ class Entrance:
     def end(self, session: Session, reason: str) -> None:
         """End a session that no longer holds and tell its front end why."""
         self.logout(session.access)
-        if session.listener is not None:
+        if session.listener is None:
+            return
+        try:
             session.listener.revoked(reason)
+        except Exception as error:  # noqa: BLE001 - one listener's fault is not the others'
+            log_unexpected(error)
 
     async def _enter(self, admitted: _Admitted, listener: IListener | None) -> Access:
         opened = admitted.opened
@@ -113,13 +117,25 @@ class Entrance:
         )
         self._sessions.add(access, listener, opened.public_key)
         self._revocation.entered(admitted.revision)
-        if admitted.mail_waits:
-            try:
-                await self._merging.merge(access, self._limits.login_messages)
-            except BaseException:
-                self.logout(access)
-                raise
+        if not admitted.mail_waits:
+            # what was sealed after the look and before the session was there has no one else
+            # to bring it in
+            self._workers.begin(lambda: self.merge(access)).addErrback(lambda _: None)
+            return access
+        try:
+            await self._merging.merge(access, self._limits.login_messages)
+        except BaseException:
+            self.logout(access)
+            raise
         return access
+
+    async def merge(self, access: Access) -> int:
+        """Merge waiting mail; how many messages came. KeyGone."""
+        session = self._sessions.check(access)
+        # most of the time nothing waits, and then the mailbox need not be opened
+        if not await self._workers.run(self._files.exist, session.public_key):
+            return 0
+        return await self._merging.merge(access)
 
     def _admit(self, prove: Callable[[], Opened]) -> _Admitted:
         revision = self._directory.revision()

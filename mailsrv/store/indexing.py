@@ -18,6 +18,9 @@ from mailsrv.store.workers import Workers, log_unexpected
 Turn = Callable[[Access], Coroutine[Any, Any, int]]
 """Indexes some messages and answers how many are left."""
 
+_PUT_OFF_AT_MOST = 20
+"""Turns in a row that requests under way may take from indexing."""
+
 
 class Indexing:
     """Takes turns among the aliases that have something to index; reactor's thread."""
@@ -38,6 +41,7 @@ class Indexing:
         self._wanted: dict[str, None] = {}
         self._next: IDelayedCall | None = None
         self._under_way = False
+        self._put_off = 0
 
     def want(self, alias: str) -> None:
         """Messages came to this alias."""
@@ -57,6 +61,11 @@ class Indexing:
 
     def _start(self) -> None:
         self._next = None
+        if self._workers.busy and self._put_off < _PUT_OFF_AT_MOST:
+            self._put_off += 1
+            self._schedule()
+            return
+        self._put_off = 0
         alias = next(iter(self._wanted))
         del self._wanted[alias]
         sessions = self._sessions.of_alias(alias)

@@ -31,5 +31,5 @@ class Limits:
     """The last use of a credential is noted no more often than this."""
     index_messages: int = 20
     """Messages that one turn of background indexing takes."""
-    index_delay: float = 0.25
+    index_delay: float = 0.1
     """Pause before a turn of background indexing."""

@@ -110,7 +110,7 @@ class LocalStore:
         limits, directory, reactor = self._limits, self._directory, self._reactor
         workers = self._workers = Workers(reactor, self._pool, limits.work_per_alias)
         sessions = self._sessions = Sessions()
-        files = self._files = WaitingFiles(self._volume, secret)
+        files = WaitingFiles(self._volume, secret)
         usages = self._usages = Usages(directory, files)
         notifications = Notifications(reactor, sessions)
         self._connections = Connections(
@@ -213,7 +213,7 @@ class LocalStore:
         self._entrance.logout(access)
 
     def poll(self, access: Access) -> Deferred[int]:
-        return self._workers.begin(lambda: self._poll(access))
+        return self._workers.begin(lambda: self._entrance.merge(access))
 
     # Folders
 
@@ -328,13 +328,6 @@ class LocalStore:
 
     # Behind the interface
 
-    async def _poll(self, access: Access) -> int:
-        session = self._sessions.check(access)
-        # most of the time nothing waits, and then the mailbox need not be opened
-        if not await self._workers.run(self._files.exist, session.public_key):
-            return 0
-        return await self._merging.merge(access)
-
     async def _quota(self, access: Access) -> Quota:
         self._sessions.check(access)
         return await self._workers.run(self._usages.quota, access.alias)
@@ -364,7 +357,7 @@ class LocalStore:
     def _merge_behind(self, alias: str) -> None:
         sessions = self._sessions.of_alias(alias)
         if sessions and not self._workers.closing:
-            self._behind(lambda: self._merging.merge(sessions[-1].access))
+            self._behind(lambda: self._entrance.merge(sessions[-1].access))
 
     def _keep_house(self) -> Deferred[None]:
         return self._workers.begin(self._house_work).addErrback(lambda _: None)

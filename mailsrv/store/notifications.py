@@ -5,11 +5,9 @@ happens within one turn of the reactor is told once, with the highest modseq.
 """
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from mailsrv.store.sessions import Session, Sessions
-
-log = Logger()
+from mailsrv.store.workers import log_unexpected
 
 FOLDER_LIST = 0
 """The folder id that stands for the list of folders."""
@@ -46,4 +44,4 @@ def _tell(session: Session, folder_id: int, modseq: int) -> None:
     try:
         session.listener.changed(folder_id, modseq)
     except Exception as error:  # noqa: BLE001 - one listener's fault is not the others'
-        log.error("A listener failed: {kind}", kind=type(error).__qualname__)
+        log_unexpected(error)

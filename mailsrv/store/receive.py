@@ -184,7 +184,15 @@ class Receiver:
     def _wait(
         self, alias: str, record: MailboxRecord, deliveries: list[Delivery], progress: _Progress
     ) -> None:
-        self._files.add(record.public_key, alias, deliveries)
+        try:
+            self._files.add(record.public_key, alias, deliveries)
+        except MailsrvError as error:
+            log.error(
+                "Waiting mail of alias {alias} cannot be written: {kind}",
+                alias=alias,
+                kind=type(error).__name__,
+            )
+            raise
         now_current = self._record(alias)
         if now_current.public_key != record.public_key:
             # the owner started over while we sealed: what the new mailbox cannot open is no use

@@ -6,6 +6,7 @@ together.
 """
 
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from mailsrv.store.values import Quota
 from mailsrv.store.waiting import WaitingFiles
 
 _POOLS_KEPT = 10_000
+_STRIPES = 64
 
 
 @attrs.frozen
@@ -49,6 +51,7 @@ class Usages:
         self._directory = directory
         self._files = files
         self._lock = threading.Lock()
+        self._measuring = tuple(threading.Lock() for _ in range(_STRIPES))
         self._entries: dict[str, _Entry] = {}
         self._unwritten: Counter[str] = Counter()
         self._pools: dict[str, _Pools] = {}
@@ -80,17 +83,19 @@ class Usages:
 
     def measure(self, alias: str, mailbox: Mailbox) -> None:
         """Take what the mailbox says that it holds, and what waits for it."""
-        usage = mailbox.usage()
-        octets, messages = usage.octets, usage.messages
         _, public_key = mailbox.keys()
-        with self._files.locked(public_key):
-            if self._files.exist(public_key):
-                with self._files.open(public_key) as waiting:
-                    octets += waiting.octets()
-                    messages += waiting.count()
-        with self._lock:
-            entry = self._entry(alias)
-            self._shift(entry, octets=octets - entry.octets, messages=messages - entry.messages)
+        # read and noted as one, or an older number could come after a newer one
+        with self._measuring[zlib.crc32(alias.encode()) % _STRIPES]:
+            usage = mailbox.usage()
+            octets, messages = usage.octets, usage.messages
+            with self._files.locked(public_key):
+                if self._files.exist(public_key):
+                    with self._files.open(public_key) as waiting:
+                        octets += waiting.octets()
+                        messages += waiting.count()
+            with self._lock:
+                entry = self._entry(alias)
+                self._shift(entry, octets=octets - entry.octets, messages=messages - entry.messages)
 
     def add(self, alias: str, octets: int, messages: int) -> None:
         """Count what was added without looking at the whole."""
@@ -130,7 +135,9 @@ class Usages:
             self._levels.clear()  # limits may have been changed by other processes
         for alias in aliases:
             with self._lock:
-                self._write(alias, self._entries[alias])
+                entry = self._entries.get(alias)
+                if entry is not None:
+                    self._write(alias, entry)
 
     def _write(self, alias: str, entry: _Entry) -> None:
         if entry.dirty:

@@ -35,6 +35,11 @@ class Workers:
         self._drained: list[Deferred[None]] = []
         self.closing = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is under way."""
+        return self._under_way > 0
+
     def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
         """Start one request: Unavailable when closing, and for what nobody expected."""
         if self.closing:

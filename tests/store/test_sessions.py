@@ -34,6 +34,11 @@ from tests.store.conformance import Listener, delivery, message, new
 from tests.store.world import until
 
 
+class Broken(Listener):
+    def revoked(self, reason: str) -> None:
+        raise RuntimeError("broken")
+
+
 class TestRevocation(StoreCase):
     async def test_a_password_change_ends_all_sessions(self) -> None:
         one, two = Listener(), Listener()
@@ -78,6 +83,13 @@ class TestRevocation(StoreCase):
         await until(lambda: self.store._revocation._revision == revision)
         self.assertTrue(await self.store.folders(access))
         self.assertEqual(listener.reasons, [])
+
+    async def test_a_listener_that_fails_does_not_keep_the_others_in(self) -> None:
+        broken, good = Broken(), Listener()
+        await self.enter(broken)
+        await self.enter(good)
+        self.world.directory.set_alias_enabled(self.alias, False)
+        await until(lambda: good.reasons)
 
     async def test_who_was_let_in_by_what_held_before_is_looked_at_again(self) -> None:
         listener = Listener()
@@ -161,6 +173,26 @@ class TestLogin(StoreCase):
             await self.store.close()
         self.store = self.world.store()
         self.assertEqual(await self.stored(await self.enter()), [message("x")])
+
+    async def test_mail_sealed_between_the_look_and_the_session_comes_in(self) -> None:
+        real = self.store._entrance._look
+
+        def look(opened: Any, revision: int) -> Any:
+            admitted = real(opened, revision)
+            reactor.callFromThread(  # type: ignore[attr-defined]
+                self.store.deliver, self.alias, delivery("between")
+            )
+            deadline = time.monotonic() + 3
+            while not self.world.files("*.waiting.sqlite") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.1)  # its writer has nobody to bring it in for
+            return admitted
+
+        listener = Listener()
+        with mock.patch.object(self.store._entrance, "_look", look):
+            access = await self.enter(listener)
+        await until(lambda: listener.heard)
+        self.assertEqual(await self.stored(access), [message("between")])
 
 
 class TestLargeMerge(StoreCase):
