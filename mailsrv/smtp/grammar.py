@@ -31,7 +31,7 @@ class Mail(msgspec.Struct, frozen=True):
 
 
 class Rcpt(msgspec.Struct, frozen=True):
-    """RCPT TO. ``address`` None is the domainless Postmaster (rfc5321:3388)."""
+    """RCPT TO. ``address`` None is the domainless Postmaster (rfc5321:3401)."""
 
     address: Address | None
 

@@ -19,13 +19,14 @@ class MxOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Who gets mail for ``<Postmaster>``; empty tries postmaster@ the host name and its parent."""
 
     memory_limit: int = 256 * MIB
-    """Of all messages in progress in this process."""
+    """Octets of all messages in progress in this process, as they came; handling one takes up to
+    three times its size for a moment. At least ``message_limit``."""
     connections: int = 500
     connections_per_client: int = 20
     """From one IPv4 address or one IPv6 /64."""
 
     timeout: float = 300.0
-    """Without a word from the client (rfc5321:3627)."""
+    """Without a word from the client (rfc5321:3666)."""
     store_timeout: float = 300.0
     """For the store to answer one command; then 421, and the sender tries again."""
     lifetime: float = 7200.0

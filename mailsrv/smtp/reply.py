@@ -1,4 +1,4 @@
-"""Replies: three digits, enhanced status, text (rfc5321:2570, rfc2034, rfc3463).
+"""Replies: three digits, enhanced status, text (rfc5321:2546, rfc2034, rfc3463).
 
 Texts are ASCII and never quote what the client sent, so nothing from outside can forge a reply
 line.

@@ -342,7 +342,9 @@ class MxFactory(smtp.SMTPFactory):
         self.domain = options.hostname.encode()
         self.options = options
         self.reactor = reactor
-        self.services = Services(store, options, Budget(options.memory_limit), now)
+        # A single message of the largest size must fit.
+        budget = Budget(max(options.memory_limit, options.message_limit))
+        self.services = Services(store, options, budget, now)
         self._slots = Slots(options.connections, options.connections_per_client)
         self._open: dict[MxServer, str] = {}
         self._all_gone: Deferred[None] | None = None

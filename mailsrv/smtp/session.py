@@ -19,7 +19,7 @@ from mailsrv.smtp.grammar import Rcpt, parse_bdat, parse_mail, parse_rcpt, split
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Refused, Reply, Step, Then, part, refusal, say
 from mailsrv.smtp.trace import Client, TlsInfo, transaction_id
-from mailsrv.smtp.transaction import Services, Transaction, finish
+from mailsrv.smtp.transaction import Services, Transaction, finish, report_given_up
 from mailsrv.store.values import Recipient
 
 log = Logger()
@@ -124,12 +124,6 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone. A message whose end was seen is still delivered."""
-        if self._transaction and self._transaction.incoming:
-            log.info(
-                "mx {transaction} cut size={size}",
-                transaction=self._transaction.id,
-                size=self._transaction.incoming.size,
-            )
         self._reset()
 
     # Commands
@@ -185,8 +179,10 @@ class Session:
         try:
             address, recipient = await self._resolve(rcpt)
         except MailsrvError as error:
+            transaction.refused += 1
             return Step(refusal(error))
         except Exception:  # noqa: BLE001
+            transaction.refused += 1
             log.failure("mx {transaction} recipient lookup failed", transaction=transaction.id)
             return Step(LOCAL_ERROR)
         transaction.accepted += 1
@@ -274,13 +270,16 @@ class Session:
         return part(221, "2.0.0", f"{self._options.hostname} closes the connection")
 
     def _reset(self) -> None:
-        if self._transaction and self._transaction.incoming:
+        if self._transaction is None:
+            return
+        report_given_up(self._transaction)
+        if self._transaction.incoming:
             self._transaction.incoming.close()
         self._transaction = None
 
 
 def _postmasters(options: MxOptions) -> list[Address]:
-    """Whom ``<Postmaster>`` may mean, best first (rfc5321:3391)."""
+    """Whom ``<Postmaster>`` may mean, best first (rfc5321:3401)."""
     if options.postmaster:
         return [parse_address(options.postmaster)]
     parent = options.hostname.partition(".")[2]

@@ -1,7 +1,7 @@
 """Trace fields: Received and Return-Path, and the count of hops.
 
 Received follows rfc5321:3302 with the protocol names of rfc3848 and rfc6531:805 and the "tls" and
-"group" clauses of rfc8314:524. Each recipient's copy carries its own "for" clause: nobody sees
+"group" clauses of rfc8314:519. Each recipient's copy carries its own "for" clause: nobody sees
 another's address (rfc5321:4212), and the owner of a catch-all sees which address was used.
 
 Return-Path is put on top. One that is already there stays where it is: it may be removed

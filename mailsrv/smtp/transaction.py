@@ -38,6 +38,8 @@ class Transaction:
     targets: dict[str, Target] = attrs.field(factory=dict)
     """By ObjectID of the alias: a mailbox gets one copy, however many addresses lead to it."""
     accepted: int = 0
+    refused: int = 0
+    """RCPT commands that were answered with 4xx or 5xx."""
     incoming: Incoming | None = None
 
 
@@ -81,18 +83,39 @@ async def _deliver(
     return await deliver(services.store, message, list(transaction.targets.values()), trace_for)
 
 
-def _report(transaction: Transaction, size: int, verdicts: list[Verdict], reply: Reply) -> None:
-    sender = transaction.mail.sender
+def report_given_up(transaction: Transaction) -> None:
+    """Log a transaction that ended without a whole message, unless nothing came of it at all."""
+    if transaction.incoming is None and not transaction.refused:
+        return
     log.info(
-        "mx {transaction} from={domain} recipients={recipients} mailboxes={mailboxes} "
-        "size={size} stored={stored} repeated={repeated} reply={code} {status}",
-        transaction=transaction.id,
-        domain=sender.domain if sender else "<>",
-        recipients=transaction.accepted,
-        mailboxes=len(transaction.targets),
+        "mx {transaction} from={domain} recipients={recipients} refused={refused} size={size} "
+        "given up",
+        **_envelope(transaction),
+        size=transaction.incoming.size if transaction.incoming else 0,
+    )
+
+
+def _report(transaction: Transaction, size: int, verdicts: list[Verdict], reply: Reply) -> None:
+    log.info(
+        "mx {transaction} from={domain} recipients={recipients} refused={refused} size={size} "
+        "mailboxes={mailboxes} stored={stored} waiting={waiting} repeated={repeated} "
+        "reply={code} {status}",
+        **_envelope(transaction),
         size=size,
+        mailboxes=len(transaction.targets),
         stored=sum(verdict.error is None for verdict in verdicts),
+        waiting=sum(verdict.where == "waiting" for verdict in verdicts),
         repeated=sum(verdict.duplicate for verdict in verdicts),
         code=reply.code,
         status=reply.status,
     )
+
+
+def _envelope(transaction: Transaction) -> dict[str, object]:
+    sender = transaction.mail.sender
+    return {
+        "transaction": transaction.id,
+        "domain": sender.domain if sender else "<>",
+        "recipients": transaction.accepted,
+        "refused": transaction.refused,
+    }

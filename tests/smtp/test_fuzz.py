@@ -50,7 +50,6 @@ class FuzzTests(SynchronousTestCase):
         for _ in range(100):
             octets = b"".join(chance.choices(words, k=30))
             whole, *others = (
-                [line.split(" ")[:2] for line in self.check(octets, size) if line[:7] != "250 2.0"]
-                for size in (None, 1, 7)
+                [line.split(" ")[:2] for line in self.check(octets, size)] for size in (None, 1, 7)
             )
             self.assertEqual([whole, whole], others)

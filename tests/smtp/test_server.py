@@ -225,10 +225,35 @@ class BackpressureTests(SynchronousTestCase):
 
 
 class LogTests(SynchronousTestCase):
-    def test_one_line_without_content(self):
+    def observe(self):
         events = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        note = events.append
+        globalLogPublisher.addObserver(note)
+        self.addCleanup(globalLogPublisher.removeObserver, note)
+        return events
+
+    def test_transactions_without_a_message(self):
+        events = self.observe()
+        client = Conversation()
+        client.envelope(b"nobody@example.com", b"a@example.net")
+        client.say(b"RSET\r\n")
+        client.envelope(b"hello@example.com")
+        client.say(b"RSET\r\n")
+        client.envelope(b"hello@example.com")
+        client.say(b"DATA\r\n")
+        client.say(b"x" * 10)
+        client.server.connectionLost(None)
+        lines = [formatEvent(event).partition(" from=")[2] for event in events]
+        self.assertEqual(
+            lines,
+            [
+                "example.org recipients=0 refused=2 size=0 given up",
+                "example.org recipients=1 refused=0 size=10 given up",
+            ],
+        )
+
+    def test_one_line_without_content(self):
+        events = self.observe()
         client = Conversation()
         client.store.addresses["canary@example.com"] = "a9"
         client.deliver(HEADER + b"Subject: CANARY\r\n\r\nCANARY\r\n", b"canary@example.com")
@@ -237,10 +262,10 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(len(lines), 2)
         self.assertRegex(
             lines[0],
-            r"\Amx [0-9a-f]{20} from=example\.org recipients=1 mailboxes=1 size=\d+ stored=1 "
-            r"repeated=0 reply=250 2\.0\.0\Z",
+            r"\Amx [0-9a-f]{20} from=example\.org recipients=1 refused=0 size=\d+ mailboxes=1 "
+            r"stored=1 waiting=0 repeated=0 reply=250 2\.0\.0\Z",
         )
-        self.assertTrue(lines[1].endswith("stored=0 repeated=0 reply=554 5.6.0"))
+        self.assertTrue(lines[1].endswith("stored=0 waiting=0 repeated=0 reply=554 5.6.0"))
         self.assertNotIn("canary", repr(events).lower())
 
 

@@ -164,7 +164,10 @@ class RecipientTests(SynchronousTestCase):
 
 class SizeTests(SynchronousTestCase):
     def test_declared(self):
-        client = Conversation(message_limit=1000, memory_limit=900)
+        client = Conversation(message_limit=1000, memory_limit=1000)
+        other = Conversation(client.factory)
+        other.envelope(b"hello@example.com")
+        other.say(b"BDAT 100\r\n" + b"x" * 100)
         for size, expected in ((900, "250 2.1.0"), (901, "452 4.3.1"), (1001, "552 5.3.4")):
             self.assertEqual(client.codes(b"MAIL FROM:<a@b.c> SIZE=%d\r\n" % size), [expected])
             client.say(b"RSET\r\n")
@@ -176,12 +179,16 @@ class SizeTests(SynchronousTestCase):
             self.assertEqual(len(client.store.delivered), int(expected.startswith("250")))
             self.assertEqual(client.codes(b"NOOP\r\n"), ["250 2.0.0"])
 
+    def test_largest_message_fits_whatever_the_memory_limit(self):
+        client = Conversation(message_limit=1000, memory_limit=1)
+        self.assertEqual(client.deliver(b"x" * 998 + b"\r\n"), ["250 2.0.0"])
+
     def test_dots_are_not_counted_twice(self):
         client = Conversation(message_limit=1000)
         self.assertEqual(client.deliver(b"..\r\n" * 333), ["250 2.0.0"])
 
     def test_memory_of_the_process(self):
-        client = Conversation(memory_limit=1500)
+        client = Conversation(message_limit=1500, memory_limit=1500)
         other = Conversation(client.factory)
         other.envelope(b"hello@example.com")
         other.say(b"DATA\r\n")
