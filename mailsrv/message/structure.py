@@ -71,6 +71,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 
 
 _ENCLOSING = ("rfc822", "global")
+_ENCODED = ("base64", "quoted-printable")
 _DEFAULT_PARAMS = (("charset", "us-ascii"),)
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _TYPE = re.compile(r"([\w!#$%&'*+.^`{|}~-]+)[ \t]*/[ \t]*([\w!#$%&'*+.^`{|}~-]+)", re.ASCII)
@@ -212,12 +213,15 @@ class StructureScanner:
     def _enclosing(
         self, start: int, body_start: int, depth: int, facts: _Facts, stop: _Delimiter | None
     ) -> Part:
-        if stop is None:
+        encoding = facts.get("encoding")
+        if stop is None and encoding not in _ENCODED:
             child = self._entity(body_start, depth + 1, digest=False, message=True)
         else:
-            self._next = stop
-            nothing = _PLAIN | {"envelope": self._envelope({})}
-            child = self._part(body_start, body_start, body_start, nothing)
+            # What is encoded (which rfc2046:1582 forbids) has no header that could be read in
+            # place: it counts as a message without one, and its text is encoded like that.
+            self._next = stop or self._delimiter(body_start - 1, self.size)
+            unread = _PLAIN | {"envelope": self._envelope({}), "encoding": encoding or "7bit"}
+            child = self._part(body_start, body_start, self._end(body_start), unread)
         lines = self._lines(body_start, child.end, (child,))
         return Part(start, body_start, child.end, lines, children=(child,), **facts)
 

@@ -4,7 +4,6 @@ import binascii
 import re
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
-_PADDING = re.compile(rb"=[=\s]*")
 
 
 def decode_transfer(data: bytes, encoding: str) -> bytes:
@@ -17,18 +16,12 @@ def decode_transfer(data: bytes, encoding: str) -> bytes:
 
 
 def decode_base64(data: bytes) -> bytes:
-    """Decode base64 with anything between its characters, cut short, or in several runs each
-    with its own padding."""
-    if not data.partition(b"=")[2].strip(b"=\r\n\t "):
-        return _decode_run(data)
-    return b"".join([_decode_run(run) for run in _PADDING.split(data)])
-
-
-def _decode_run(data: bytes) -> bytes:
+    """Decode base64 up to its padding, whatever stands between its characters, also when it is
+    cut short."""
     try:
         return binascii.a2b_base64(data)
     except binascii.Error:
-        digits = _NOT_BASE64.sub(b"", data)
+        digits = _NOT_BASE64.sub(b"", data.partition(b"=")[0])
         # One character alone in the last group holds only six bits: no octet can come of it.
         whole = len(digits) - (len(digits) % 4 == 1)
         return binascii.a2b_base64(digits[:whole] + b"=" * (-whole % 4))

@@ -314,6 +314,15 @@ three
         enclosed = root.children[0].children[0]
         self.assertEqual(enclosed.envelope, b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)")
 
+    def test_encoded_message_is_one_encoded_text(self):
+        content = (
+            b"Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nU3ViamVjdA==\n"
+        )
+        root = self.check(content, ["message/rfc822", "text/plain"], b"U3ViamVjdA==\n")
+        (text,) = root.children
+        self.assertEqual((text.header_start, text.encoding), (text.body_start, "base64"))
+        self.assertEqual(scan(content).preview, "Subject")
+
     def test_message_global_encloses_a_message(self):
         content = b"Content-Type: message/global\n\nSubject: x\n\nbody"
         self.check(content, ["message/global", "text/plain"], b"body")
