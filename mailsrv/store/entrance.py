@@ -17,6 +17,7 @@ from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merging import Merging
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.sessions import Session, Sessions
+from mailsrv.store.usage import Usages
 from mailsrv.store.values import Access, Scope, ScramAccepted, ScramChallenge, ScramProof
 from mailsrv.store.waiting import WaitingFiles
 from mailsrv.store.workers import Workers, log_unexpected
@@ -44,6 +45,7 @@ class Entrance:
         vault: Vault,
         mailboxes: Mailboxes,
         files: WaitingFiles,
+        usages: Usages,
         sessions: Sessions,
         merging: Merging,
         revocation: Revocation,
@@ -56,6 +58,7 @@ class Entrance:
         self._vault = vault
         self._mailboxes = mailboxes
         self._files = files
+        self._usages = usages
         self._sessions = sessions
         self._merging = merging
         self._revocation = revocation
@@ -149,8 +152,9 @@ class Entrance:
             return self._look(prove(), again)
 
     def _look(self, opened: Opened, revision: int) -> _Admitted:
-        with self._mailboxes.just_opened(opened):
-            pass
+        with self._mailboxes.just_opened(opened) as mailbox:
+            # what a crash kept from being written to the directory is put right here
+            self._usages.measure(opened.alias, mailbox)
         self._note_use(opened.credential.id)
         return _Admitted(opened, revision, self._files.exist(opened.public_key))
 

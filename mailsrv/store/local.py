@@ -69,7 +69,7 @@ from mailsrv.store.workers import Workers, log_unexpected
 class LocalStore:
     """Call ``start`` before the first request and ``close`` after the last, on the reactor.
 
-    ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
+    The methods are those of ``IStore``, described there. ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
     """
 
     def __init__(
@@ -108,61 +108,69 @@ class LocalStore:
 
     def _wire(self, secret: ServerSecret) -> None:
         limits, directory, reactor = self._limits, self._directory, self._reactor
-        workers = self._workers = Workers(reactor, self._pool, limits.work_per_alias)
-        sessions = self._sessions = Sessions()
-        files = WaitingFiles(self._volume, secret)
-        usages = self._usages = Usages(directory, files)
-        notifications = Notifications(reactor, sessions)
+        self._workers = Workers(reactor, self._pool, limits.work_per_alias)
+        self._sessions = Sessions()
+        self._files = WaitingFiles(self._volume, secret)
+        self._usages = Usages(directory, self._files)
+        self._notifications = Notifications(reactor, self._sessions)
         self._connections = Connections(
             reactor.seconds,
             self._now,
             most=limits.open_connections,
             idle_seconds=limits.idle_seconds,
         )
-        mailboxes = Mailboxes(directory, self._volume, self._vault, self._connections)
-        self._operations = Operations(
-            workers=workers,
-            mailboxes=mailboxes,
-            sessions=sessions,
-            usages=usages,
-            notifications=notifications,
-            came=self._came,
-            message_octets=limits.message_octets,
-        )
-        self._indexing = Indexing(reactor, workers, sessions, limits, self._index)
+        self._mailboxes = Mailboxes(directory, self._volume, self._vault, self._connections)
+        self._revocation = Revocation(reactor, self._workers, directory, self._sessions, self._end)
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = reactor
+        self._wire_mail()
+        self._wire_sessions(secret)
+
+    def _wire_mail(self) -> None:
+        limits = self._limits
+        self._indexing = Indexing(self._reactor, self._workers, self._sessions, limits, self._index)
         self._merging = Merging(
-            workers,
-            mailboxes,
-            Merger(files, limits.batch_messages, limits.batch_octets),
-            usages,
-            notifications,
+            self._workers,
+            self._mailboxes,
+            Merger(self._files, limits.batch_messages, limits.batch_octets),
+            self._usages,
+            self._notifications,
             self._came,
         )
         self._deliveries = Deliveries(
-            reactor,
-            workers,
-            Receiver(directory, files, usages, mailboxes.of),
-            sessions,
-            notifications,
+            self._reactor,
+            self._workers,
+            Receiver(self._directory, self._files, self._usages, self._mailboxes.of),
+            self._sessions,
+            self._notifications,
             limits,
             self._arrived,
         )
-        self._revocation = Revocation(reactor, workers, directory, sessions, self._end)
+
+    def _wire_sessions(self, secret: ServerSecret) -> None:
+        self._operations = Operations(
+            workers=self._workers,
+            mailboxes=self._mailboxes,
+            sessions=self._sessions,
+            usages=self._usages,
+            notifications=self._notifications,
+            came=self._came,
+            message_octets=self._limits.message_octets,
+        )
         self._entrance = Entrance(
-            workers=workers,
-            directory=directory,
-            authentication=Authentication(directory, secret),
+            workers=self._workers,
+            directory=self._directory,
+            authentication=Authentication(self._directory, secret),
             vault=self._vault,
-            mailboxes=mailboxes,
-            files=files,
-            sessions=sessions,
+            mailboxes=self._mailboxes,
+            files=self._files,
+            usages=self._usages,
+            sessions=self._sessions,
             merging=self._merging,
             revocation=self._revocation,
             now=self._now,
-            limits=limits,
+            limits=self._limits,
         )
-        self._housekeeping = LoopingCall(self._keep_house)
-        self._housekeeping.clock = reactor
 
     async def _sweep(self) -> None:
         await self._workers.run(remove_orphans, self._directory, self._volume, self._now)

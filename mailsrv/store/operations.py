@@ -34,7 +34,8 @@ _AFTER_ALL = 2**63 - 1
 
 
 class Operations:
-    """Reactor's thread; ``came`` hears of aliases that got messages."""
+    """The methods are those of ``IStore``. Reactor's thread; ``came`` hears of aliases that got
+    messages."""
 
     def __init__(
         self,

@@ -222,6 +222,11 @@ class TestRefusals(StoreCase):
         usage = self.world.directory.usage(self.alias)
         self.assertEqual((usage.octets, usage.messages), (3 * len(message("m1")), 3))
 
+    async def test_a_login_puts_a_wrong_count_right(self) -> None:
+        self.world.directory.set_usage(self.alias, 10**9, 77)
+        self.assertEqual((await self.store.quota(await self.enter())).messages, 0)
+        await until(lambda: self.world.directory.usage(self.alias).octets == 0)
+
     async def test_nothing_lies_open_on_the_volume(self) -> None:
         marker = "a marker that must not be found"
         await self.store.deliver(self.alias, delivery("m1", marker))
