@@ -9,6 +9,7 @@ stays exact, since the condition as a whole is.
 # The SQL is put together from constants and names of parameters; what the asker gave is bound.
 # ruff: noqa: S608
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -22,9 +23,10 @@ from mailsrv.mailbox.values import MAX_UID, SEEN, SYSTEM_FLAGS, UidSet
 
 MAX_DEPTH = 100
 MAX_NODES = 1000
-FEW_RANGES = 16
+FEW_RANGES = 4
 """Up to so many UID ranges become BETWEEN; beyond, a function looks them up."""
 
+_FIELD_NAME = re.compile("[!-9;-~]+")
 _UNINDEXED = "SELECT id FROM content WHERE indexed = 0"
 _FIELD_COLUMNS = {"from": "sender", "to": "recipients", "cc": "cc", "bcc": "bcc"}
 _DATE_COLUMNS = {"internal": "internal_date", "saved": "saved"}
@@ -191,6 +193,8 @@ class _Compiler:
         return self._verified(Needle(part, needle.encode()), needle)
 
     def _header(self, key: c.Header) -> _Piece:
+        if not _FIELD_NAME.fullmatch(key.name):
+            return _Piece("0", 0)
         name, text = comparable(key.name), comparable(key.text)
         sought = text if grams.match(text) != (None, None) else f"{name}: "
         return self._verified(Needle("header", text.encode(), name.encode()), sought)

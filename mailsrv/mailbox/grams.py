@@ -31,6 +31,7 @@ _PAIR_SCRIPTS = (
     "\U00020000-\U0003ffff"  # Han extensions
 )
 _PAIR_RUN = re.compile(f"[{_PAIR_SCRIPTS}]+")
+_PAIR = re.compile(f"(?=([{_PAIR_SCRIPTS}]{{1,2}}))[{_PAIR_SCRIPTS}]")
 _ALPHABETIC_RUN = re.compile(f"[^\0{_PAIR_SCRIPTS}]{{3,}}")
 _ONE_GRAM = re.compile(f"[^\0 {_PAIR_SCRIPTS}]{{3}}")
 
@@ -68,11 +69,7 @@ def pairs(text: str) -> str:
     """
     if text.isascii():
         return ""
-    found: set[str] = set()
-    for run in _PAIR_RUN.findall(text):
-        found.update(map(str.__add__, run, run[1:]))
-        found.add(run[-1])
-    return " ".join(found)
+    return " ".join(set(_PAIR.findall(text)))
 
 
 def match(needle: str) -> Match:

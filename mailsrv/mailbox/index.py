@@ -86,10 +86,15 @@ def texts_of(content: bytes) -> Texts:
     return Texts(head, comparable(body_text(content, root)))
 
 
-def _lines(fields: str) -> str:
-    """Fold each field of its own: a search does not match across two of them."""
-    pairs = (line.partition(": ") for line in fields.split("\n") if line)
-    return "".join([f"{comparable(name)}: {comparable(value)}\n" for name, _, value in pairs])
+def _lines(text: str) -> str:
+    """Fold each line of its own: a search does not match across two of them."""
+    return "".join([f"{_line(line)}\n" for line in text.split("\n") if line])
+
+
+def _line(line: str) -> str:
+    """A field keeps its blank after the colon, also when it is empty; other lines have none."""
+    name, colon, value = line.partition(": ")
+    return f"{comparable(name)}: {comparable(value)}" if colon else comparable(line)
 
 
 def prepare(connection: apsw.Connection, limit: int, read: ReadContent) -> list[Prepared]:

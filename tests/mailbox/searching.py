@@ -9,7 +9,7 @@ from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.uids import unpack
-from mailsrv.mailbox.values import ALL_UIDS, FetchRequest, Flags, NewMessage, Section
+from mailsrv.mailbox.values import MAX_UID, FetchRequest, Flags, NewMessage, Section
 from tests.mailbox.naive import Message
 
 KEY = FileKey(raw=bytes(range(32)), salt=bytes(range(100, 116)))
@@ -33,12 +33,16 @@ class MailboxCase(SynchronousTestCase):
         mailbox.append("INBOX", messages, None)
 
     def stored(self, mailbox: Mailbox) -> list[Message]:
-        """The messages of INBOX, as FETCH gives them."""
+        """The messages of INBOX, as FETCH gives them; none may be LARGE."""
         columns = ("flags", "keywords", "internal_date", "saved", "modseq")
-        request = FetchRequest(ALL_UIDS, columns, (Section(),))
-        page = mailbox.fetch(self.inbox(mailbox), request)
-        assert page.next_uid is None
-        return [Message(row[0], row[6], *row[1:6]) for row in page.rows]
+        found: list[Message] = []
+        start: int | None = 1
+        while start is not None:
+            request = FetchRequest(((start, MAX_UID),), columns, (Section(),), max_bytes=2**24)
+            page = mailbox.fetch(self.inbox(mailbox), request)
+            found += [Message(row[0], row[6], *row[1:6]) for row in page.rows]
+            start = page.next_uid
+        return found
 
     def uids(self, found: Found) -> list[int]:
         return list(unpack(found.uids))
