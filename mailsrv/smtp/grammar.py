@@ -56,7 +56,11 @@ def split_command(line: bytes) -> tuple[str, str]:
 
 
 def parse_mail(rest: str) -> Mail:
-    """Parse what follows MAIL. :raises Refused: 501, 550, 555"""
+    """Parse what follows MAIL. :raises Refused: 501, 555
+
+    A sender in UTF-8 without the SMTPUTF8 parameter is taken as if it were there: clients that
+    cannot give it exist, and refusing them protects nobody.
+    """
     path, parameters = _path_and_parameters(_FROM, rest, "Syntax: MAIL FROM:<address>")
     size, utf8 = None, False
     for name, value in parameters:
@@ -69,22 +73,17 @@ def parse_mail(rest: str) -> Mail:
         else:
             raise Refused(555, "5.5.4", "Parameter of MAIL not recognized")
     sender = _address(path, "5.1.7") if path else None
-    if sender and not sender.ascii and not utf8:
-        raise Refused(550, "5.6.7", "Non-ASCII sender needs the SMTPUTF8 parameter")
-    return Mail(sender, size, utf8)
+    return Mail(sender, size, utf8 or (sender is not None and not sender.ascii))
 
 
-def parse_rcpt(rest: str, utf8: bool) -> Rcpt:
-    """Parse what follows RCPT. :raises Refused: 501, 553, 555"""
+def parse_rcpt(rest: str) -> Rcpt:
+    """Parse what follows RCPT. :raises Refused: 501, 555"""
     path, parameters = _path_and_parameters(_TO, rest, "Syntax: RCPT TO:<address>")
     if parameters:
         raise Refused(555, "5.5.4", "Parameter of RCPT not recognized")
     if path.lower() == "postmaster":
         return Rcpt(None)
-    address = _address(path, "5.1.3")
-    if not address.ascii and not utf8:
-        raise Refused(553, "5.6.7", "Non-ASCII recipient needs SMTPUTF8 in MAIL")
-    return Rcpt(address)
+    return Rcpt(_address(path, "5.1.3"))
 
 
 def parse_bdat(rest: str) -> Bdat | None:

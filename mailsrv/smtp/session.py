@@ -170,7 +170,7 @@ class Session:
             return Step(_NO_MAIL)
         if transaction.incoming is not None:
             return say(503, "5.5.1", "The message has begun")
-        rcpt = parse_rcpt(rest, transaction.mail.utf8)
+        rcpt = parse_rcpt(rest)
         if transaction.accepted >= self._options.recipient_limit:
             return say(452, "4.5.3", "Too many recipients")
         return self._add_recipient(transaction, rcpt)

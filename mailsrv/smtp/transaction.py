@@ -75,8 +75,9 @@ async def _deliver(
 
     def trace_for(target: Target) -> bytes:
         hostname = services.options.hostname
+        utf8 = mail.utf8 or not (target.address is None or target.address.ascii)
         return top + received(
-            client, hostname, transaction.id, target.address, utf8=mail.utf8, date=date
+            client, hostname, transaction.id, target.address, utf8=utf8, date=date
         )
 
     message = Message(transaction.id, mail.sender, content, f"{now:%Y-%m-%dT%H:%M:%SZ}")
