@@ -69,7 +69,8 @@ from mailsrv.store.workers import Workers, log_unexpected
 class LocalStore:
     """Call ``start`` before the first request and ``close`` after the last, on the reactor.
 
-    The methods are those of ``IStore``, described there. ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
+    The methods are those of ``IStore``, described there.
+    ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
     """
 
     def __init__(
