@@ -31,7 +31,7 @@ class SelectedFolder:
         self._vanished: set[int] = set()
         self._changed: dict[int, FlagRow] = {}
         self._own: dict[int, int] = {}
-        self._grown = False
+        self._told = len(self.uids)
 
     # Numbers
 
@@ -123,12 +123,10 @@ class SelectedFolder:
 
     def absorb(self, changes: Changes) -> None:
         """Take in the store's answer; ``lines`` will speak of it."""
-        for low, high in changes.vanished:
-            self._vanished.update(self.known(((low, high),)))
+        self.vanish(changes.vanished)
         for row in changes.changed:
             if row.uid >= self.uidnext:
                 self.uids.append(row.uid)
-                self._grown = True
             elif self._own.get(row.uid) != row.modseq:
                 self._changed[row.uid] = row
         for low, high in changes.recent:
@@ -139,8 +137,14 @@ class SelectedFolder:
         self._own.clear()
 
     def vanish(self, uids: UidSet) -> None:
-        """Our own expunge took these; ``lines`` will say so."""
-        self._vanished.update(self.known(uids))
+        """These were expunged; ``lines`` will say so, unless the client never heard of them."""
+        gone = set(self.known(uids))
+        if self._told < len(self.uids):
+            untold = gone.intersection(self.uids[self._told :])
+            told, new = self.uids[: self._told], self.uids[self._told :]
+            self.uids = told + array("I", (uid for uid in new if uid not in untold))
+            gone -= untold
+        self._vanished |= gone
 
     # What is said of it
 
@@ -151,8 +155,8 @@ class SelectedFolder:
         """
         if expunge and self._vanished:
             yield from self._expunge_lines()
-        if self._grown:
-            self._grown = False
+        if self._told < len(self.uids):
+            self._told = len(self.uids)
             yield b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.uids), len(self.recent))
         yield from self.new_keywords(row.keywords for row in self._changed.values())
         changed, self._changed = self._changed, {}
@@ -167,6 +171,7 @@ class SelectedFolder:
         lines = [b"* %d EXPUNGE\r\n" % (bisect_left(self.uids, uid) + 1) for uid in gone]
         dropped = set(gone)
         self.uids = array("I", (uid for uid in self.uids if uid not in dropped))
+        self._told -= len(gone)
         self.recent -= dropped
         for uid in gone:
             self._changed.pop(uid, None)

@@ -242,12 +242,20 @@ class Model:
             self.flags[known] = flags.replace(b"\\Recent", b"").strip()
 
     def do(self, command: bytes) -> list[bytes]:
-        lines = self.client.say(command)
-        self.learn(lines)
+        self.begin(command)
+        return self.finish(command)
+
+    def begin(self, command: bytes) -> None:
+        self.client.send(b"m " + command + b"\r\n")
+
+    def finish(self, command: bytes) -> list[bytes]:
+        lines = [line.removeprefix(b"m ") for line in self.client.heard()]
         if b".SILENT" in command and lines[-1].startswith(b"OK"):
+            # what a FETCH among the answers says is newer than the client's own change
             uid = self.uids[int(command.split(b" ")[1]) - 1]
             if uid is not None:
                 self.flags[uid] = b"\\Seen"
+        self.learn(lines)
         return lines
 
     def refresh(self) -> None:
@@ -255,8 +263,11 @@ class Model:
         if self.uids:
             self.do(b"FETCH 1:* (UID FLAGS)")
 
-    def set_of(self, draw: int) -> bytes:
-        return b"%d" % (draw % len(self.uids) + 1) if self.uids else b""
+    def command(self, action: bytes, draw: int) -> bytes:
+        """The action on one of the messages that there are; NOOP if there is none."""
+        if b"%b" not in action:
+            return action
+        return action % (b"%d" % (draw % len(self.uids) + 1)) if self.uids else b"NOOP"
 
 
 ACTIONS = (
@@ -295,14 +306,29 @@ class ModelTests(ImapTestCase):
         self.fill([b"a", b"b", b"c", b"d"])
         models = [Model(self.logged_in()) for _ in range(3)]
         for who, action, draw in steps:
-            model = models[who]
-            numbers = model.set_of(draw)
-            if b"%b" in action:
-                if not numbers:
-                    continue
-                action = action % numbers
-            last = model.do(action)[-1]
-            self.assertFalse(last.startswith(b"BAD"), last)
+            command = models[who].command(action, draw)
+            self.assertFalse(models[who].do(command)[-1].startswith(b"BAD"))
+        self.check(models)
+
+    @settings(max_examples=60, deadline=None)
+    @given(steps=STEPS)
+    def test_also_when_they_act_at_once(self, steps: list[tuple[int, bytes, int]]) -> None:
+        self.setUp()
+        self.fill([b"a", b"b", b"c", b"d"])
+        models = [Model(self.logged_in()) for _ in range(3)]
+        for first in range(0, len(steps), 3):
+            self.store.hold()
+            busy = {}
+            for who, action, draw in steps[first : first + 3]:
+                if who not in busy:
+                    busy[who] = models[who].command(action, draw)
+                    models[who].begin(busy[who])
+            self.store.release()
+            for who, command in busy.items():
+                self.assertFalse(models[who].finish(command)[-1].startswith(b"BAD"))
+        self.check(models)
+
+    def check(self, models: list[Model]) -> None:
         inbox = self.store.mailbox(ADDRESS).named("INBOX")
         for model in models:
             model.do(b"NOOP")
