@@ -118,13 +118,12 @@ def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connect
         return _connect(name, key, flags)
     except apsw.NotADBError as error:
         raise _why_unreadable(path, key) from error
-    except apsw.CantOpenError as error:
+    except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
         if readonly and _is_settled(path):
             # On a volume that may not be written SQLite cannot make the files that go with WAL.
             # Nothing is in them, and nobody else can write, so the main file is all there is.
             with translated():
-                uri = f"file:{quote(name)}?immutable=1"
-                return _connect(uri, key, flags)
+                return _connect(f"file:{quote(name)}?immutable=1", key, flags)
         raise _why_unopenable(path) from error
     except apsw.Error as error:
         raise _translate(error, None) from error

@@ -20,6 +20,7 @@ from mailsrv.mailbox.values import (
     Section,
 )
 
+NO_FLAGS = Flags()
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 
 
@@ -100,7 +101,7 @@ class MailboxTestCase(SynchronousTestCase):
     def folder(self, name: str) -> Folder:
         return next(one for one in self.mailbox.folders() if one.name == name)
 
-    def put(self, *contents: bytes, folder: str = "INBOX", flags: Flags = Flags()) -> list[int]:
+    def put(self, *contents: bytes, folder: str = "INBOX", flags: Flags = NO_FLAGS) -> list[int]:
         """Append messages; their UIDs."""
         new = [NewMessage(one, flags) for one in contents]
         return list(self.mailbox.append(folder, new).uids)

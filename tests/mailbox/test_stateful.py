@@ -63,7 +63,7 @@ flags = st.builds(
 new_messages = st.lists(
     st.builds(
         NewMessage,
-        st.integers(0, len(CONTENTS) - 1).map(CONTENTS.__getitem__),
+        st.integers(0, len(CONTENTS) - 1).map(lambda at: CONTENTS[at]),
         flags,
         st.sampled_from([None, "1999-12-31T23:59:59Z"]),
         st.sampled_from([None, None, "one", "two", "three"]),
