@@ -151,6 +151,13 @@ class FakeStore:
             if not outer.called:
                 inner.chainDeferred(outer)
 
+    def release_one(self, which: int) -> None:
+        """Let one of the held answers go, and go on holding."""
+        if self._held:
+            outer, inner = self._held.pop(which % len(self._held))
+            if not outer.called:
+                inner.chainDeferred(outer)
+
     def revoke(self, address: str, reason: str = "The password has changed") -> None:
         for alias, listener in list(self.sessions.values()):
             if alias.address == address and listener is not None:
