@@ -30,6 +30,7 @@ def add(context: Context, address: str, quota: int | None) -> None:
 def list_(context: Context, domain: str | None) -> None:
     """All aliases, with what their mailboxes hold."""
     directory = context.directory
+    size = (lambda octets: octets) if context.output.as_json else spoken
     rows = []
     for known in directory.aliases(domain):
         usage = directory.usage(known.id)
@@ -39,14 +40,10 @@ def list_(context: Context, domain: str | None) -> None:
                 "enabled": known.enabled,
                 "password": directory.mailbox(known.id) is not None,
                 "messages": usage.messages,
-                "octets": usage.octets,
-                "quota": known.quota,
+                "octets": size(usage.octets),
+                "quota": size(known.quota),
             }
         )
-    if not context.output.as_json:
-        rows = [
-            {**row, "octets": spoken(row["octets"]), "quota": spoken(row["quota"])} for row in rows
-        ]
     columns = ("address", "enabled", "password", "messages", "octets", "quota")
     context.output.rows(rows, columns, "No aliases yet: mailsrv alias add hello@example.com")
 

@@ -56,9 +56,9 @@ def _passwords(settings: Settings, file: Path) -> dict[str, str]:
         lifecycle = Lifecycle(directory, Volume(settings.base, settings.store.mailboxes), now)
         if DOMAIN not in {domain.name for domain in directory.domains()}:
             directory.add_domain(DOMAIN)
-        known = {alias.address for alias in directory.aliases()}
+        present = {alias.address for alias in directory.aliases()}
         for address in ADDRESSES:
-            if address not in known:
+            if address not in present:
                 directory.add_alias(address)
         made = {address: lifecycle.start_over(address) for address in ADDRESSES}
     finally:

@@ -28,7 +28,8 @@ def add(context: Context, name: str, quota: int | None) -> None:
 @click.pass_obj
 def list_(context: Context) -> None:
     """All domains."""
-    rows = [{"name": known.name, "quota": known.quota} for known in context.directory.domains()]
-    if not context.output.as_json:
-        rows = [{**row, "quota": spoken(row["quota"])} for row in rows]
+    size = (lambda octets: octets) if context.output.as_json else spoken
+    rows = [
+        {"name": known.name, "quota": size(known.quota)} for known in context.directory.domains()
+    ]
     context.output.rows(rows, ("name", "quota"), "No domains yet: mailsrv domain add example.com")

@@ -71,7 +71,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except MailsrvError as error:
-            fail(str(error), as_json=ctx.find_object(Context).output.as_json)
+            context = ctx.find_object(Context)
+            fail(str(error), as_json=context is not None and context.output.as_json)
             ctx.exit(1)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

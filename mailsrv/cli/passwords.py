@@ -11,7 +11,7 @@ import click
 
 from mailsrv.cli.main import Context, main, now
 from mailsrv.errors import InvalidInput
-from mailsrv.store.lifecycle import Lifecycle
+from mailsrv.store.lifecycle import Lifecycle, PasswordChanged
 from mailsrv.store.values import ALL_SCOPES, Scope
 from mailsrv.store.volume import Volume
 
@@ -75,25 +75,32 @@ def _add_app_password(
 
 
 def _set_main_password(context: Context, address: str, *, stdin: bool, start_over: bool) -> None:
-    known = context.directory.alias(address)
-    dropped: tuple[str, ...] = ()
-    exists = context.directory.mailbox(known.id) is not None
+    address = context.directory.alias(address).address
+    exists = context.directory.mailbox(context.directory.alias(address).id) is not None
+
+    def reveal(changed: PasswordChanged) -> None:
+        _show(context, address, changed, chosen=stdin)
+
     if exists and not start_over:
-        old = _ask(f"Old password of {known.address}")
-        changed = lifecycle(context).change_password(known.address, old, _chosen(stdin))
-        made, dropped = changed.password, changed.dropped
+        old = _ask(f"Old password of {address}")
+        lifecycle(context).change_password(address, old, _chosen(stdin), reveal)
     elif start_over:
-        made = lifecycle(context).start_over(known.address, _chosen(stdin))
+        lifecycle(context).start_over(address, _chosen(stdin), reveal)
     else:
-        made = lifecycle(context).set_first_password(known.address, _chosen(stdin))
-    document: dict[str, object] = {"address": known.address, "password": made}
-    sentence = f"Password of [bold]{known.address}[/], shown this once:\n\n  {made}\n"
-    if stdin:
-        sentence = f"The password of [bold]{known.address}[/] is set."
-    if dropped:
-        document["dropped"] = dropped
-        sentence += f"\nApp passwords that are gone with this change: {', '.join(dropped)}"
+        lifecycle(context).set_first_password(address, _chosen(stdin), reveal)
+
+
+def _show(context: Context, address: str, changed: PasswordChanged, *, chosen: bool) -> None:
+    """Said just before the change takes effect, which exit status 0 confirms."""
+    document: dict[str, object] = {"address": address, "password": changed.password}
+    sentence = f"Password of [bold]{address}[/], shown this once:\n\n  {changed.password}\n"
+    if chosen:
+        sentence = f"Setting the password of [bold]{address}[/]."
+    if changed.dropped:
+        document["dropped"] = changed.dropped
+        sentence += f"\nApp passwords that go with this change: {', '.join(changed.dropped)}"
     context.output.fact(document, sentence)
+    sys.stdout.flush()
 
 
 def _ask(prompt: str) -> str:

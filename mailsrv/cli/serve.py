@@ -16,4 +16,4 @@ def serve(context: Context) -> None:
     context.close()
     config = settings.base / context.config_name
     sys.argv = ["twistd", "--nodaemon", "--pidfile=", "mailsrv", "--config", str(config)]
-    twistd.run()
+    twistd.run()  # type: ignore[no-untyped-call]

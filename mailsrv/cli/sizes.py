@@ -9,7 +9,7 @@ _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([KMGT]?)(?:i?B)?\s*\Z", re.IGNORECASE)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """A number of octets, with K, M, G or T as powers of 1024."""
 
     name = "size"

@@ -42,6 +42,15 @@ class PasswordChanged:
     """Labels of the app passwords that are gone."""
 
 
+Reveal = Callable[[PasswordChanged], None]
+"""Shows the password to its owner. Called when everything is ready, right before the transaction
+that makes it valid: a crash after that must not leave a password that nobody has seen."""
+
+
+def _not_yet(_changed: PasswordChanged) -> None:
+    """The caller shows the password that the method answers with."""
+
+
 class Lifecycle:
     """The changes, over one directory and one volume. ``now`` tells the time in UTC."""
 
@@ -51,7 +60,9 @@ class Lifecycle:
         self._now = now
         self._authentication = Authentication(directory, ServerSecret(volume.server_key()))
 
-    def set_first_password(self, address: str, password: str | None = None) -> str:
+    def set_first_password(
+        self, address: str, password: str | None = None, reveal: Reveal = _not_yet
+    ) -> str:
         """Make the mailbox of an alias that has none; answers the password, for showing once.
 
         None generates it. NoSuchAlias, AlreadyExists, WeakPassword.
@@ -60,10 +71,12 @@ class Lifecycle:
         with self._changing(address) as alias:
             if self._directory.mailbox(alias.id) is not None:
                 raise AlreadyExists(f"{alias.address} has a password already")
-            self._make_empty(alias, new, replaces=None)
+            self._make_empty(alias, new, replaces=None, reveal=reveal)
         return new.password
 
-    def start_over(self, address: str, password: str | None = None) -> str:
+    def start_over(
+        self, address: str, password: str | None = None, reveal: Reveal = _not_yet
+    ) -> str:
         """Archive the mailbox that nobody can open any more and make an empty one.
 
         The old password still opens the archive. Mail that waited was sealed to the old
@@ -72,12 +85,16 @@ class Lifecycle:
         new = _NewPassword.of(address, password)
         with self._changing(address) as alias:
             record = self._directory.mailbox(alias.id)
-            self._make_empty(alias, new, replaces=record.id if record else None)
+            self._make_empty(alias, new, replaces=record.id if record else None, reveal=reveal)
             self._directory.set_usage(alias.id, 0, 0)
         return new.password
 
     def change_password(
-        self, address: str, old: str, new_password: str | None = None
+        self,
+        address: str,
+        old: str,
+        new_password: str | None = None,
+        reveal: Reveal = _not_yet,
     ) -> PasswordChanged:
         """Give the mailbox a new main password. AuthenticationFailed when ``old`` is not it.
 
@@ -87,7 +104,7 @@ class Lifecycle:
         new = _NewPassword.of(address, new_password)
         with self._changing(address) as alias:
             opened = self._authentication.with_password(alias.address, old, None)
-            return self._switch(alias, opened, new)
+            return self._switch(alias, opened, new, reveal)
 
     def add_app_password(
         self, address: str, main_password: str, label: str, scopes: tuple[Scope, ...]
@@ -157,13 +174,16 @@ class Lifecycle:
                     raise
                 log_unexpected(error)
 
-    def _make_empty(self, alias: Alias, new: "_NewPassword", replaces: str | None) -> None:
+    def _make_empty(
+        self, alias: Alias, new: "_NewPassword", replaces: str | None, reveal: Reveal
+    ) -> None:
         with self._new_file(alias) as file_id:
             path = self._volume.mailbox(file_id)
             with Mailbox.create(path, new.file_key, self._now) as mailbox:
                 _, public_key = mailbox.keys()
             sync_folder(self._volume.mailboxes)
             salt = new_salt()
+            reveal(PasswordChanged(new.password))
             self._name_file(
                 alias,
                 MailboxRecord(id=file_id, public_key=public_key, created=_iso(self._now())),
@@ -173,9 +193,12 @@ class Lifecycle:
                 archive=True,
             )
 
-    def _switch(self, alias: Alias, opened: Opened, new: "_NewPassword") -> PasswordChanged:
+    def _switch(
+        self, alias: Alias, opened: Opened, new: "_NewPassword", reveal: Reveal
+    ) -> PasswordChanged:
         old_path = self._volume.mailbox(opened.mailbox)
         credentials, dropped, parameters = self._new_credentials(alias, opened, new)
+        changed = PasswordChanged(new.password, dropped)
         with (
             self._new_file(alias) as file_id,
             Mailbox.open(old_path, opened.key, self._now) as source,
@@ -189,11 +212,12 @@ class Lifecycle:
                 record = MailboxRecord(
                     id=file_id, public_key=opened.public_key, created=_iso(self._now())
                 )
+                reveal(changed)
                 self._name_file(
                     alias, record, credentials, parameters, opened.mailbox, archive=False
                 )
             self._remove(opened.mailbox)
-        return PasswordChanged(new.password, dropped)
+        return changed
 
     def _remove(self, replaced: str) -> None:
         try:

@@ -1,10 +1,10 @@
 """What a session does in its mailbox: one trip to a worker thread, then the announcement."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from mailsrv.errors import MessageTooLarge, OverQuota
+from mailsrv.errors import MailboxBusy, MessageTooLarge, OverQuota
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import (
     Appended,
@@ -27,6 +27,9 @@ from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers
 
 T = TypeVar("T")
+
+BUSY_TRIES = 12
+"""Each lasts the 5 s of ``busy_timeout``: a password change of a large mailbox holds writers."""
 
 _SIZES_AT_ONCE = 10_000
 _AFTER_ALL = 2**63 - 1
@@ -57,13 +60,19 @@ class Operations:
         self._message_octets = message_octets
 
     async def work(self, access: Access, function: Callable[[Mailbox], T]) -> T:
-        """Run ``function`` on the session's mailbox. KeyGone when the session has ended."""
+        """Run ``function`` on the session's mailbox. KeyGone when the session has ended.
+
+        Busy means that nothing of the write was done: it waits its turn again.
+        """
         self._sessions.check(access)
 
         def trip() -> T:
             with self._mailboxes.of(access) as mailbox:
                 return function(mailbox)
 
+        for _ in range(BUSY_TRIES - 1):
+            with suppress(MailboxBusy):
+                return await self._workers.run_for(access.alias, trip)
         return await self._workers.run_for(access.alias, trip)
 
     async def create_folder(
