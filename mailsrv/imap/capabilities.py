@@ -10,7 +10,7 @@ def capabilities(session: Session) -> list[str]:
     """The capabilities that hold for this session now, IMAP4rev1 first, each once.
 
     Before login only those are named that are of use then; a client asks again or is told
-    (rfc3501, 6.1.1).
+    (rfc3501:1300).
     """
     return list(dict.fromkeys(("IMAP4rev1", *_found(session))))
 

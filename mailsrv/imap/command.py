@@ -28,7 +28,7 @@ class Command:
     ``parse`` starts at the first argument and refuses what is left over.
     ``name`` of a UID command has two words. ``capability`` is what
     having this row lets the server advertise, wherever the command may be used. ``expunge``
-    allows EXPUNGE among the responses to it (rfc3501, 7.4.1).
+    allows EXPUNGE among the responses to it (rfc3501:4019).
     """
 
     name: str

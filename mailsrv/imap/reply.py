@@ -8,7 +8,7 @@ import attrs
 
 @attrs.frozen
 class Done:
-    """Tagged OK. ``code`` is a response code without brackets (rfc9051:7370)."""
+    """Tagged OK. ``code`` is a response code without brackets (rfc9051, 7.1)."""
 
     text: str
     code: str | None = None

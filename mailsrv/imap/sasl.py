@@ -23,7 +23,7 @@ Ask = Callable[[bytes], Awaitable[bytes]]
 
 
 def decode(line: bytes) -> bytes:
-    """One response line: strict base64, or ``*`` for cancel (rfc3501, 6.2.2)."""
+    """One response line: strict base64, or ``*`` for cancel (rfc3501:1519)."""
     if line == b"*":
         raise Bad("Authentication cancelled")
     try:

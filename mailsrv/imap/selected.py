@@ -1,7 +1,7 @@
 """The folder that a session has selected, as its client knows it.
 
 A client numbers messages by what it was told, so the numbering here changes only when a line that
-says so is made (rfc3501, 7.4.1): what others expunged stays in the array until it is announced.
+says so is made (rfc3501:4019): what others expunged stays in the array until it is announced.
 The store is asked "what happened since modseq N?" and the answer is kept until it may be spoken.
 """
 
@@ -203,7 +203,7 @@ class SelectedFolder:
             yield self.flags_known()
 
     def flags_known(self) -> bytes:
-        """The FLAGS and PERMANENTFLAGS lines (rfc3501, 6.3.1)."""
+        """The FLAGS and PERMANENTFLAGS lines (rfc3501:1743)."""
         words = " ".join(sorted(self.keywords))
         every = flag_list(31, words, recent=False)
         permanent = every[:-1] + rb" \*)" if self.writable else b"()"

@@ -385,11 +385,11 @@ class Session:
 
     @property
     def condstore(self) -> bool:
-        """Whether the client knows of mod-sequences (rfc7162:445)."""
+        """Whether the client knows of mod-sequences (rfc7162:388)."""
         return "CONDSTORE" in self.enabled
 
     def enable_condstore(self) -> None:
-        """The client used something of CONDSTORE; tell where it stands (rfc7162:457)."""
+        """The client used something of CONDSTORE; tell where it stands (rfc7162:403)."""
         if not self.condstore:
             self.enabled.add("CONDSTORE")
             if self.selected is not None:

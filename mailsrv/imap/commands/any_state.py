@@ -11,13 +11,13 @@ from mailsrv.imap.session import Session
 
 
 async def capability(session: Session, _argument: None) -> Done:
-    """CAPABILITY (rfc3501, 6.1.1)."""
+    """CAPABILITY (rfc3501:1300)."""
     session.tell(b"CAPABILITY " + " ".join(capabilities(session)).encode("ascii"))
     return Done("CAPABILITY completed")
 
 
 async def noop(session: Session, _argument: None) -> Done:
-    """NOOP (rfc3501, 6.1.2): fetch waiting mail and tell all that happened."""
+    """NOOP (rfc3501:1363): fetch waiting mail and tell all that happened."""
     if session.access is not None:
         try:
             await session.store.poll(session.access)
@@ -29,12 +29,12 @@ async def noop(session: Session, _argument: None) -> Done:
 
 
 async def logout(_session: Session, _argument: None) -> Done:
-    """LOGOUT (rfc3501, 6.1.3)."""
+    """LOGOUT (rfc3501:1407)."""
     raise Bye("Logging out", done=Done("LOGOUT completed"))
 
 
 async def identify(session: Session, _argument: Identity) -> Done:
-    """ID (rfc2971:122). What the client says of itself is of no use to us."""
+    """ID (rfc2971:129). What the client says of itself is of no use to us."""
     pairs = (("name", "mailsrv"), ("version", __version__))
     words = [wire_format.string(word.encode()) for pair in pairs for word in pair]
     session.tell(b"ID (" + b" ".join(words) + b")")

@@ -1,4 +1,4 @@
-"""APPEND (rfc3501, 6.3.11; UIDPLUS rfc4315)."""
+"""APPEND (rfc3501:2527; UIDPLUS rfc4315)."""
 
 from mailsrv.errors import NoSuchFolder
 from mailsrv.imap.command import AFTER_LOGIN, Command

@@ -9,7 +9,7 @@ CAN_ENABLE = ("CONDSTORE",)
 
 
 async def enable(session: Session, argument: Enable) -> Done:
-    """ENABLE (rfc5161:117); what is not known is passed over."""
+    """ENABLE (rfc5161:80); what is not known is passed over."""
     fresh = [name for name in argument.capabilities if name in CAN_ENABLE]
     fresh = [name for name in dict.fromkeys(fresh) if name not in session.enabled]
     for name in fresh:

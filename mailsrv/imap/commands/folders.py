@@ -11,11 +11,11 @@ from mailsrv.imap.session import Session
 SPECIAL_USES = {
     name.lower(): name for name in ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")
 }
-"""Uses that a folder can be made for; \\All and \\Flagged would be views (rfc6154:190)."""
+"""Uses that a folder can be made for; \\All and \\Flagged would be views (rfc6154, 2)."""
 
 
 async def create(session: Session, argument: Create) -> Done:
-    """CREATE (rfc3501, 6.3.3); a delimiter at the end announces children and adds nothing."""
+    """CREATE (rfc3501:1888); a delimiter at the end announces children and adds nothing."""
     name = argument.mailbox.removesuffix(DELIMITER)
     use = _use(argument.special_use)
     try:
@@ -36,7 +36,7 @@ def _use(uses: tuple[str, ...]) -> str | None:
 
 
 async def delete(session: Session, argument: Mailbox) -> Done:
-    """DELETE (rfc3501, 6.3.4). A session that deletes the folder it selected lets go of it."""
+    """DELETE (rfc3501:1946). A session that deletes the folder it selected lets go of it."""
     await session.store.delete_folder(session.door, argument.name, None)
     if session.selected is not None:
         folders = await session.store.folders(session.door)
@@ -47,26 +47,26 @@ async def delete(session: Session, argument: Mailbox) -> Done:
 
 
 async def rename(session: Session, argument: Rename) -> Done:
-    """RENAME (rfc3501, 6.3.5); children come along."""
+    """RENAME (rfc3501:2040); children come along."""
     new = argument.new.removesuffix(DELIMITER)
     await session.store.rename_folder(session.door, argument.old, new, None)
     return Done("RENAME completed")
 
 
 async def subscribe(session: Session, argument: Mailbox) -> Done:
-    """SUBSCRIBE (rfc3501, 6.3.6)."""
+    """SUBSCRIBE (rfc3501:2135)."""
     await session.store.subscribe(session.door, argument.name, True, None)
     return Done("SUBSCRIBE completed")
 
 
 async def unsubscribe(session: Session, argument: Mailbox) -> Done:
-    """UNSUBSCRIBE (rfc3501, 6.3.7)."""
+    """UNSUBSCRIBE (rfc3501:2166)."""
     await session.store.subscribe(session.door, argument.name, False, None)
     return Done("UNSUBSCRIBE completed")
 
 
 async def namespace(session: Session, _argument: None) -> Done:
-    """NAMESPACE (rfc2342:149): one's own folders, and nobody else's."""
+    """NAMESPACE (rfc2342:137): one's own folders, and nobody else's."""
     session.tell(b'NAMESPACE (("" "%b")) NIL NIL' % DELIMITER.encode("ascii"))
     return Done("NAMESPACE completed")
 

@@ -48,7 +48,7 @@ class Names:
 
 
 async def list_folders(session: Session, argument: List) -> Done:
-    """LIST (rfc3501, 6.3.8; rfc5258)."""
+    """LIST (rfc3501:2191; rfc5258)."""
     if argument.patterns == ("",) and not argument.extended:
         session.tell(b"LIST " + ROOT)
         return Done("LIST completed")
@@ -88,7 +88,7 @@ def _selected(names: Names, select: frozenset[str]) -> Iterator[str]:
 
 
 async def lsub(session: Session, argument: List) -> Done:
-    """LSUB (rfc3501, 6.3.9): parents of what the pattern does not reach are \\Noselect."""
+    """LSUB (rfc3501:2374): parents of what the pattern does not reach are \\Noselect."""
     if argument.patterns == ("",):
         session.tell(b"LSUB " + ROOT)
         return Done("LSUB completed")
@@ -108,7 +108,7 @@ async def lsub(session: Session, argument: List) -> Done:
 
 
 async def status(session: Session, argument: Status) -> Done:
-    """STATUS (rfc3501, 6.3.10)."""
+    """STATUS (rfc3501:2424)."""
     folders = await session.store.folders(session.door)
     folder = next((one for one in folders if one.name == argument.mailbox), None)
     if folder is None:
@@ -155,7 +155,7 @@ async def _status_line(session: Session, folder: Folder, items: tuple[str, ...])
 
 
 async def _deleted_octets(session: Session, folder: Folder) -> int:
-    """What EXPUNGE would free (rfc9208:391); added up only for those who ask."""
+    """What EXPUNGE would free (rfc9208:394); added up only for those who ask."""
     if not folder.deleted:
         return 0
     found = await session.store.search(session.door, folder.id, HasFlag("\\Deleted"))

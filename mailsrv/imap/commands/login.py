@@ -14,7 +14,7 @@ from mailsrv.store.values import Access
 
 
 async def starttls(session: Session, _argument: None) -> Done:
-    """STARTTLS (rfc3501, 6.2.1). What came along in clear text was not said by this client."""
+    """STARTTLS (rfc3501:1468). What came along in clear text was not said by this client."""
     if not session.connection.can_start_tls:
         raise Bad("TLS cannot begin here")
     if session.framer.pending:
@@ -24,13 +24,13 @@ async def starttls(session: Session, _argument: None) -> Done:
 
 
 async def login(session: Session, argument: Login) -> Done:
-    """LOGIN (rfc3501, 6.2.3)."""
+    """LOGIN (rfc3501:1663)."""
     _require_privacy(session)
     return await _enter(session, session.login(argument.user, argument.password, "imap", session))
 
 
 async def authenticate(session: Session, argument: Authenticate) -> Done:
-    """AUTHENTICATE (rfc3501, 6.2.2)."""
+    """AUTHENTICATE (rfc3501:1519)."""
     mechanism = sasl.MECHANISMS.get(argument.mechanism)
     if mechanism is None:
         raise No("There is no such mechanism", "CANNOT")

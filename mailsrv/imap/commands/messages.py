@@ -52,7 +52,7 @@ def _writable(session: Session) -> SelectedFolder:
 
 
 async def fetch(session: Session, argument: Fetch, *, by_uid: bool) -> Done:
-    """FETCH (rfc3501, 6.4.5), page by page and no faster than the client reads."""
+    """FETCH (rfc3501:2992), page by page and no faster than the client reads."""
     folder = session.folder
     conditional = argument.changed_since is not None
     if conditional or any(item.label == b"MODSEQ" for item in argument.items):
@@ -107,7 +107,7 @@ async def _stream(session: Session, folder: SelectedFolder, large: LargeSection)
 
 
 async def store(session: Session, argument: Store, *, by_uid: bool) -> Done:
-    """STORE (rfc3501, 6.4.6), with UNCHANGEDSINCE (rfc7162:533)."""
+    """STORE (rfc3501:3214), with UNCHANGEDSINCE (rfc7162:536)."""
     folder = _writable(session)
     if argument.unchanged_since is not None:
         session.enable_condstore()
@@ -161,7 +161,7 @@ def _stored(folder: SelectedFolder, refused: UidSet, *, by_uid: bool, missing: b
 
 
 async def copy(session: Session, argument: Copy, *, by_uid: bool) -> Done:
-    """COPY (rfc3501, 6.4.7)."""
+    """COPY (rfc3501:3288)."""
     copied = await _carry(session, session.store.copy, argument, by_uid=by_uid)
     return Done("COPY completed", _copyuid(copied))
 
@@ -209,7 +209,7 @@ def _copyuid(copied: Copied) -> str | None:
 
 
 async def expunge(session: Session, _argument: None) -> Done:
-    """EXPUNGE (rfc3501, 6.4.3)."""
+    """EXPUNGE (rfc3501:2695)."""
     await _expunge(session, ALL_UIDS)
     return Done("EXPUNGE completed")
 

@@ -10,11 +10,11 @@ ROOT = ""
 """The name of the one quota root."""
 
 UNIT = 1024
-"""STORAGE counts in units of so many octets (rfc9208:515)."""
+"""STORAGE counts in units of so many octets (rfc9208:543)."""
 
 
 async def get_quota(session: Session, argument: GetQuota) -> Done:
-    """GETQUOTA (rfc9208:241)."""
+    """GETQUOTA (rfc9208:245)."""
     if argument.root != ROOT:
         raise No("There is no such quota root", "NONEXISTENT")
     await _tell_quota(session)
@@ -22,7 +22,7 @@ async def get_quota(session: Session, argument: GetQuota) -> Done:
 
 
 async def get_quota_root(session: Session, argument: Mailbox) -> Done:
-    """GETQUOTAROOT (rfc9208:272); the folder need not exist."""
+    """GETQUOTAROOT (rfc9208:278); the folder need not exist."""
     session.tell(
         b"QUOTAROOT %b %b" % (wire_format.mailbox(argument.name), wire_format.string(ROOT.encode()))
     )

@@ -1,4 +1,4 @@
-"""SEARCH (rfc3501, 6.4.4), with ESEARCH (rfc4731) and MODSEQ (rfc7162)."""
+"""SEARCH (rfc3501:2723), with ESEARCH (rfc4731) and MODSEQ (rfc7162)."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,7 +41,7 @@ async def search(session: Session, argument: Search, *, by_uid: bool) -> Done:
 async def _modseq(
     session: Session, folder: SelectedFolder, argument: Search, found: Found, uids: list[int]
 ) -> int | None:
-    """The highest mod-sequence among the messages answered (rfc7162:1108; rfc4731:280)."""
+    """The highest mod-sequence among the messages answered (rfc7162:1101; rfc4731:194)."""
     if not argument.modseq or not uids:
         return None
     if argument.returns is None or argument.returns & {"ALL", "COUNT"}:

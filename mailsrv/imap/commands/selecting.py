@@ -10,13 +10,13 @@ from mailsrv.store.values import ALL_UIDS, Selected
 
 
 async def select(session: Session, argument: Select) -> Done:
-    """SELECT (rfc3501, 6.3.1)."""
+    """SELECT (rfc3501:1743)."""
     await _open(session, argument, writable=True)
     return Done("SELECT completed", "READ-WRITE")
 
 
 async def examine(session: Session, argument: Select) -> Done:
-    """EXAMINE (rfc3501, 6.3.2)."""
+    """EXAMINE (rfc3501:1855)."""
     await _open(session, argument, writable=False)
     return Done("EXAMINE completed", "READ-ONLY")
 
@@ -39,7 +39,7 @@ async def _open(session: Session, argument: Select, *, writable: bool) -> None:
 
 
 def _answer(folder: SelectedFolder, selected: Selected) -> bytes:
-    """All that rfc3501:1748 requires, and HIGHESTMODSEQ (rfc7162:530)."""
+    """All that rfc3501:1748 requires, and HIGHESTMODSEQ (rfc7162:430)."""
     value = selected.folder
     lines = [
         folder.flags_known().removesuffix(b"\r\n"),
@@ -58,7 +58,7 @@ def _answer(folder: SelectedFolder, selected: Selected) -> bytes:
 
 
 async def close(session: Session, _argument: None) -> Done:
-    """CLOSE (rfc3501, 6.4.2): expunge without a word, then let go."""
+    """CLOSE (rfc3501:2652): expunge without a word, then let go."""
     folder = session.folder
     if folder.writable:
         await session.store.expunge(session.door, folder.id, ALL_UIDS, None)
@@ -67,13 +67,13 @@ async def close(session: Session, _argument: None) -> Done:
 
 
 async def unselect(session: Session, _argument: None) -> Done:
-    """UNSELECT (rfc3691:70): let go without expunging."""
+    """UNSELECT (rfc3691:89): let go without expunging."""
     session.selected = None
     return Done("UNSELECT completed")
 
 
 async def check(session: Session, _argument: None) -> Done:
-    """CHECK (rfc3501, 6.4.1): everything is on disk already, so tell what happened."""
+    """CHECK (rfc3501:2618): everything is on disk already, so tell what happened."""
     await session.learn(ask=True)
     return Done("CHECK completed")
 
