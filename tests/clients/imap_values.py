@@ -287,7 +287,8 @@ class Reader:
         name = ".".join(word.decode() for word in (part, kind) if word)
         if kind.startswith(b"HEADER.FIELDS"):
             self.need(b" ")
-            name += b" (%b)".decode() % b" ".join(self.several(self.astring, least=1)).decode()
+            names = self.several(self.astring, least=1)
+            name += f" ({b' '.join(names).decode()})"
         self.need(b"]")
         if self.take(b"<"):
             origin = self.number()
