@@ -45,15 +45,13 @@ def explain(error: Exception, command: str) -> No | Bad:
     if isinstance(error, errors.MailsrvError):
         kind = next(one for one in type(error).__mro__ if one in SENTENCES)
         return No(SENTENCES[kind], type(error).imap_code)
-    report(error, command)
+    report(Failure(error), command)  # type: ignore[no-untyped-call]
     return No("Something went wrong in the server", "SERVERBUG")
 
 
-def report(error: BaseException, command: str) -> None:
+def report(failure: Failure, command: str) -> None:
     """Log an error that nobody expected: where it was raised, not what it says."""
-    stand_in = UnexpectedError(type(error).__name__)
-    log.failure(
-        "{command} failed",
-        Failure(stand_in, UnexpectedError, error.__traceback__),  # type: ignore[no-untyped-call]
-        command=command,
-    )
+    kind = getattr(failure.type, "__name__", "unknown")
+    trace = failure.getTracebackObject()  # type: ignore[no-untyped-call]
+    safe = Failure(UnexpectedError(kind), UnexpectedError, trace)  # type: ignore[no-untyped-call]
+    log.failure("{command} failed", safe, command=command)

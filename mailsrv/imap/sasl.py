@@ -8,9 +8,9 @@ coroutine that asks and is answered; how questions travel (``+`` lines in base64
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from mailsrv.errors import AuthenticationFailed
+from mailsrv.imap.entrance import Entrance
 from mailsrv.imap.reply import Bad
 from mailsrv.keys.scram import ScramServer
 from mailsrv.store.values import Access, ScramProof
@@ -32,7 +32,7 @@ def decode(line: bytes) -> bytes:
         raise Bad("Base64 expected") from None
 
 
-async def plain(store: Any, ask: Ask, initial: bytes | None, listener: object) -> Access:
+async def plain(entrance: Entrance, ask: Ask, initial: bytes | None) -> Access:
     """PLAIN (rfc4616): the address as authcid, the same or nothing as authzid."""
     message = await ask(b"") if initial is None else initial
     pieces = message.split(b"\0")
@@ -44,33 +44,30 @@ async def plain(store: Any, ask: Ask, initial: bytes | None, listener: object) -
         raise AuthenticationFailed("credentials are not UTF-8") from None
     if authzid not in {"", authcid}:
         raise AuthenticationFailed("nobody may act for another")
-    access: Access = await store.login(authcid, password, "imap", listener)
-    return access
+    return await entrance.login(authcid, password)
 
 
-async def scram_sha_256(store: Any, ask: Ask, initial: bytes | None, listener: object) -> Access:
+async def scram_sha_256(entrance: Entrance, ask: Ask, initial: bytes | None) -> Access:
     """SCRAM-SHA-256 (rfc5802, rfc7677). The server's proof travels as a last challenge."""
     server = ScramServer()
     first = server.first(await ask(b"") if initial is None else initial)
-    known = await store.scram_challenge(first.username)
+    known = await entrance.scram_challenge(first.username)
     final = await ask(server.challenge(known.salt, known.iterations))
     auth_message, proof = server.final(final)
-    accepted = await store.login_scram(
-        first.username, ScramProof(auth_message=auth_message, proof=proof), "imap", listener
-    )
-    access: Access = accepted.access
+    accepted = await entrance.login_scram(first.username, ScramProof(auth_message, proof))
+    access = accepted.access
     try:
         last = await ask(server.success(accepted.server_signature))
     except BaseException:
-        store.logout(access)
+        entrance.logout(access)
         raise
     if last:
-        store.logout(access)
+        entrance.logout(access)
         raise Bad("An empty response was expected")
     return access
 
 
-Mechanism = Callable[[Any, Ask, bytes | None, object], Awaitable[Access]]
+Mechanism = Callable[[Entrance, Ask, bytes | None], Awaitable[Access]]
 
 MECHANISMS: dict[str, Mechanism] = {"PLAIN": plain, "SCRAM-SHA-256": scram_sha_256}
 """In the order in which they are advertised."""

@@ -26,9 +26,6 @@ from mailsrv.store.interfaces import IStore
 CLOSE_PATIENCE = 15.0
 """Seconds that a client gets to take our last words."""
 
-STOP_PATIENCE = 10.0
-"""Seconds that running commands get to finish when the service stops."""
-
 
 class ImapServer(IMAP4Server):
     """One connection."""
@@ -44,7 +41,7 @@ class ImapServer(IMAP4Server):
         self.reactor = reactor
         self.host = ""
         self.login_failures = 0
-        self.output = Output(reactor, options.stall_timeout, self._cut)
+        self.output = Output(reactor, options.stall_timeout, self.cut)
         self.session: Session | None = None
         self.gone: Deferred[None] = Deferred()
         self._counted = False
@@ -134,7 +131,8 @@ class ImapServer(IMAP4Server):
             self._deadline.cancel()
             self._deadline = None
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
+        """Close without waiting for anything."""
         self.transport.abortConnection()
 
     # What the session asks of its connection
@@ -174,7 +172,7 @@ class ImapServer(IMAP4Server):
         self._stop_deadline()
         self.output.detach()
         self.transport.loseConnection()
-        cut = self.callLater(CLOSE_PATIENCE, self._cut)
+        cut = self.callLater(CLOSE_PATIENCE, self.cut)
         self.gone.addCallback(lambda _: cut.cancel() if cut.active() else None)
 
     # IMAP4Server
@@ -224,11 +222,6 @@ class ImapFactory(Factory):
         for connection in connections:
             if connection.session is not None:
                 connection.session.leave("The server is going down", "UNAVAILABLE")
-        cut = self.reactor.callLater(STOP_PATIENCE, self._cut_all)
         everyone = DeferredList([connection.gone for connection in connections])
         finished: Deferred[None] = everyone.addCallback(lambda _: None)
-        return finished.addCallback(lambda _: cut.cancel() if cut.active() else None)
-
-    def _cut_all(self) -> None:
-        for connection in list(self.connections):
-            connection.transport.abortConnection()
+        return finished

@@ -7,65 +7,33 @@ What other sessions do is spoken of only between commands and in IDLE (rfc3501, 
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailsrv.errors import MailsrvError, NoSuchFolder
 from mailsrv.imap import wire
-from mailsrv.imap.addresses import Addresses
 from mailsrv.imap.command import AUTH, SELECT, UNAUTH, Command, Table
+from mailsrv.imap.connection import Connection
+from mailsrv.imap.entrance import Entrance
 from mailsrv.imap.failures import explain, report
 from mailsrv.imap.grammar import parse_head
 from mailsrv.imap.options import ImapOptions
-from mailsrv.imap.output import Output
 from mailsrv.imap.reply import Bad, Bye, Done, No, status
 from mailsrv.imap.selected import SelectedFolder
 from mailsrv.store.interfaces import IListener, IStore
-from mailsrv.store.values import Access, Scope, ScramAccepted, ScramChallenge, ScramProof
-
-T = TypeVar("T")
+from mailsrv.store.values import Access
 
 CROWDED = 256 * 1024
 """Octets that may wait behind a running command before reading pauses."""
 
+LEAVE_PATIENCE = 10.0
+"""Seconds that a running command gets to finish when its session has to end."""
+
 STREAK = 32
 """Pipelined commands in a row before other connections get their turn."""
-
-
-class Connection(Protocol):
-    """What a session asks of the transport's side."""
-
-    host: str
-    output: Output
-    login_failures: int
-
-    @property
-    def addresses(self) -> Addresses:
-        """What the client's address has done elsewhere."""
-
-    @property
-    def secure(self) -> bool:
-        """Whether TLS protects the connection."""
-
-    @property
-    def can_start_tls(self) -> bool:
-        """Whether STARTTLS would work now."""
-
-    def start_tls(self) -> None:
-        """Begin TLS; a new session takes over."""
-
-    def admitted(self) -> None:
-        """The client has logged in: the longer timeouts apply."""
-
-    def relieved(self) -> None:
-        """Reading may go on."""
-
-    def hang_up(self) -> None:
-        """Send what is left and close."""
 
 
 @implementer(IListener)
@@ -86,6 +54,7 @@ class Session:
         self.connection = connection
         self.table = table
         self.output = connection.output
+        self.entrance = Entrance(store, self)
         self.framer = wire.Framer(wire.BEFORE_LOGIN, self._append_room)
         self.access: Access | None = None
         self.selected: SelectedFolder | None = None
@@ -106,6 +75,7 @@ class Session:
         self._stirred = False
         self._wake: Deferred[None] | None = None
         self._leaving: Bye | None = None
+        self._cut: IDelayedCall | None = None
         self._running: Deferred[None] | None = None
 
     # Life
@@ -134,9 +104,10 @@ class Session:
         return not self.waiting and self.framer.buffered >= CROWDED
 
     def leave(self, text: str, code: str | None = None) -> None:
-        """Say BYE at the next place where a line may stand, and close."""
-        if self._leaving is None:
+        """Say BYE after the command that is running, and close; it has LEAVE_PATIENCE seconds."""
+        if self._leaving is None and not self.over:
             self._leaving = Bye(text, code)
+            self._cut = self.clock.callLater(LEAVE_PATIENCE, self.connection.cut)
         self._poke()
 
     def lost(self) -> None:
@@ -145,17 +116,22 @@ class Session:
         running, self._running = self._running, None
         if running is not None:
             running.cancel()
-        self._log_out()
+        self._finish()
 
-    def _log_out(self) -> None:
+    def _finish(self) -> None:
+        self.over = True
         access, self.access = self.access, None
         self.selected = None
         if access is not None:
             self.store.logout(access)
+        if self._cut is not None and self._cut.active():
+            self._cut.cancel()
 
     def _failed(self, failure: Failure) -> None:
-        if not self.over and failure.value is not None:
-            report(failure.value, "session")
+        # once the connection is lost, that the coroutine was cancelled is no news
+        if not self.over:
+            self._finish()
+            report(failure, "session")
             self.connection.hang_up()
 
     # IListener
@@ -189,18 +165,13 @@ class Session:
                         await self._give_way()
         except Bye as bye:
             self._say_goodbye(bye)
-        finally:
-            if not self.over:
-                self.over = True
-                self._log_out()
 
     def _say_goodbye(self, bye: Bye) -> None:
+        self._finish()
         if not self.unbroken:
             self.output.write(status("*", "BYE", bye.text, bye.code))
             if bye.done is not None:
                 self._answer(self.tag, bye.done)
-        self._log_out()
-        self.over = True
         self.connection.hang_up()
 
     async def wait(self, seconds: float | None = None) -> None:
@@ -416,44 +387,6 @@ class Session:
         if self.selected is None:
             raise No("Select a folder first")
         return self.selected
-
-    async def login(
-        self, address: str, password: str, scope: Scope, listener: IListener | None
-    ) -> Access:
-        """As IStore.login; a door that opens after the client has left is closed again."""
-        asked = self.store.login(address, password, scope, listener)
-        return await self._unless_over(asked, lambda access: access)
-
-    async def login_scram(
-        self, address: str, proof: ScramProof, scope: Scope, listener: IListener | None
-    ) -> ScramAccepted:
-        """As IStore.login_scram, with the same care."""
-        asked = self.store.login_scram(address, proof, scope, listener)
-        return await self._unless_over(asked, lambda accepted: accepted.access)
-
-    async def scram_challenge(self, address: str) -> ScramChallenge:
-        """As IStore.scram_challenge."""
-        return await self.store.scram_challenge(address)
-
-    def logout(self, access: Access) -> None:
-        """As IStore.logout."""
-        self.store.logout(access)
-
-    async def _unless_over(self, asked: Deferred[T], access_of: Callable[[T], Access]) -> T:
-        outer: Deferred[T] = Deferred()
-
-        def opened(result: T) -> None:
-            if outer.called:
-                self.store.logout(access_of(result))
-            else:
-                outer.callback(result)
-
-        def refused(failure: Failure) -> None:
-            if not outer.called:
-                outer.errback(failure)
-
-        asked.addCallbacks(opened, refused)
-        return await outer
 
     def admit(self, access: Access) -> None:
         """The client is who it says: the authenticated state begins."""

@@ -434,6 +434,16 @@ class StatesTests(MessagesTestCase):
         self.assertIn("ValueError", logged.getErrorMessage())
         self.assertEqual(self.client.say(b"FETCH 1 UID")[0], b"* 1 FETCH (UID 1)")
 
+    def test_unexpected_error_between_commands_ends_the_session(self) -> None:
+        other = self.opened()
+        other.say(b"STORE 1 +FLAGS (\\Seen)")
+        self.store.failures["changes"] = ValueError("Subject: the secret of the message")
+        self.client.say(b"SEARCH ALL")
+        self.assertTrue(self.client.closed)
+        self.assertEqual(len(self.store.sessions), 1)
+        (logged,) = self.flushLoggedErrors()
+        self.assertNotIn("secret", logged.getTraceback())
+
     def test_identity(self) -> None:
         lines = self.client.say(b'ID ("name" "Thunderbird" "version" NIL)')
         self.assertTrue(lines[0].startswith(b'* ID ("name" "mailsrv" "version" "'))

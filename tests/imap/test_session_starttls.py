@@ -39,6 +39,14 @@ class StartTlsTests(ImapTestCase):
             self.assertTrue(client.closed)
             client.lose()
 
+    def test_injection_as_the_last_of_too_many_bad_commands(self) -> None:
+        client = self.connect(secure=False)
+        client.say(b"nonsense")
+        client.say(b"nonsense")
+        client.send(BEGIN + b"b NOOP\r\n")
+        self.assertEqual(client.heard()[-1], b"a BAD Too early")
+        self.assertTrue(client.closed)
+
     def test_what_waits_behind_a_slow_command_counts_as_following(self) -> None:
         client = self.connect(secure=False)
         client.send(b"a0 NOOP\r\n" + BEGIN + b"b NOOP\r\n")

@@ -206,6 +206,15 @@ class IdleTests(WatchingTestCase):
             self.assertTrue(client.closed)
         self.assertEqual(self.store.sessions, {})
 
+    def test_revoked_behind_a_command_that_hangs(self) -> None:
+        self.store.hold()
+        self.two.send(b"a SEARCH ALL\r\n")
+        self.store.revoke(ADDRESS)
+        self.clock.advance(9)
+        self.assertFalse(self.two.transport.aborted)
+        self.clock.advance(2)
+        self.assertTrue(self.two.transport.aborted)
+
 
 class Model:
     """A client that believes what it is told: a list of messages by number."""

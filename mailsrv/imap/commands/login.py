@@ -26,7 +26,7 @@ async def starttls(session: Session, _argument: None) -> Done:
 async def login(session: Session, argument: Login) -> Done:
     """LOGIN (rfc3501:1663)."""
     _require_privacy(session)
-    return await _enter(session, session.login(argument.user, argument.password, "imap", session))
+    return await _enter(session, session.entrance.login(argument.user, argument.password))
 
 
 async def authenticate(session: Session, argument: Authenticate) -> Done:
@@ -40,7 +40,7 @@ async def authenticate(session: Session, argument: Authenticate) -> Done:
         session.ask(b64encode(challenge))
         return sasl.decode(await session.line(sasl.MAX_RESPONSE))
 
-    return await _enter(session, mechanism(session, ask, argument.initial, session))
+    return await _enter(session, mechanism(session.entrance, ask, argument.initial))
 
 
 def _require_privacy(session: Session) -> None:
