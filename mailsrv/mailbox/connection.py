@@ -59,9 +59,8 @@ def _translate(error: apsw.Error, connection: apsw.Connection | None) -> Excepti
         extended: int = getattr(error, "extendedresult", 0)
         if extended == apsw.SQLITE_IOERR_SHORT_READ:
             return MailboxDamaged("the mailbox file is cut short")
-        # SQLite says FULL for ENOSPC alone, not for a quota or a limit on the file's size.
-        if connection is not None and connection.system_errno in _FULL_ERRNOS:
-            return DiskFull("the volume is full")
+    if connection is not None and _found_no_room(error, connection):
+        return DiskFull("the volume is full")
     for theirs, ours, text in _BY_TYPE:
         if isinstance(error, theirs):
             return ours(text)
@@ -83,18 +82,40 @@ def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
 def create(path: Path, key: FileKey) -> apsw.Connection:
     """Make a new encrypted file, readable by its owner alone. AlreadyExists."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _make_empty(path, os.O_EXCL)
     except FileExistsError:
         raise AlreadyExists("a file of that name is already there") from None
-    except OSError as error:
-        raise _from_os(error) from error
     try:
-        with translated():
-            connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE)
-            _require_encrypted(connection, path, key)
+        return _fill(path, key)
     except BaseException:
         remove(path)
         raise
+
+
+def open_or_create(path: Path, key: FileKey) -> apsw.Connection:
+    """Open a file, which is made when it is missing or empty: several may do so at once."""
+    if not path.exists() or not path.stat().st_size:
+        _make_empty(path, 0)
+        connection = _fill(path, key)
+        sync_file(path.parent)
+        return connection
+    return connect(path, key)
+
+
+def _make_empty(path: Path, flags: int) -> None:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o600))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _from_os(error) from error
+
+
+def _fill(path: Path, key: FileKey) -> apsw.Connection:
+    """Make the empty file a database, which has to be an encrypted one."""
+    with translated():
+        connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE)
+        _require_encrypted(connection, path, key)
     return connection
 
 
@@ -173,10 +194,19 @@ def _connect(name: str, key: FileKey, flags: int) -> apsw.Connection:
         connection.pragma("encoding", "UTF-8")
         connection.pragma("temp_store", "MEMORY")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-    except BaseException:
+    except BaseException as error:
+        full = _found_no_room(error, connection)
         connection.close()
+        if full:
+            raise DiskFull("the volume is full") from error
         raise
     return connection
+
+
+def _found_no_room(error: BaseException, connection: apsw.Connection) -> bool:
+    """Whether the operating system said so; SQLite says FULL only of writes to its main files."""
+    kinds = (apsw.IOError, apsw.CantOpenError)
+    return isinstance(error, kinds) and connection.system_errno in _FULL_ERRNOS
 
 
 def _why_unreadable(path: Path, key: FileKey) -> MailsrvError:

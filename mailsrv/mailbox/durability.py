@@ -18,6 +18,11 @@ import apsw
 
 from mailsrv.mailbox import sql
 
+
+class CeilingPassed(Exception):
+    """The write has to be done again as a durable one: others used up the reserve meanwhile."""
+
+
 RESERVE = 1000
 """Modseqs reserved at a time; one wait for the disk for so many changes of flags."""
 
@@ -51,23 +56,22 @@ def recover(connection: apsw.Connection, boot: str) -> None:
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
 
-def reserve(connection: apsw.Connection, folder_id: int, modseq: int, reserved: int) -> bool:
-    """Raise the ceiling when ``modseq`` comes close; then the commit must reach the disk.
+def is_due(modseq: int, reserved: int) -> bool:
+    """Whether ``modseq`` comes so close to the ceiling that it should be raised.
 
-    Half of the reserve is left at that moment, since other connections see the commit before
-    it is on disk and go on from there.
+    Half of the reserve is left at that moment, for writers that looked before.
     """
-    if modseq <= reserved - RESERVE // 2:
-        return False
-    connection.execute("UPDATE folder SET reserved = ? WHERE id = ?", (modseq + RESERVE, folder_id))
-    return True
+    return modseq > reserved - RESERVE // 2
 
 
-def sync(connection: apsw.Connection) -> None:
-    """Wait until everything committed so far is on disk, with ``synchronous=FULL`` set.
-
-    A commit syncs the log up to itself; it must change something to be written at all.
-    """
-    connection.execute(
-        "INSERT INTO meta VALUES ('syncs', 1) ON CONFLICT DO UPDATE SET value = value + 1"
+def must_reserve(connection: apsw.Connection, folder_id: int) -> bool:
+    """Whether the next change of flags in this folder has to wait for the disk."""
+    found = sql.row(
+        connection, "SELECT highestmodseq, reserved FROM folder WHERE id = ?", (folder_id,)
     )
+    return found is not None and is_due(found[0] + 1, found[1])
+
+
+def reserve(connection: apsw.Connection, folder_id: int, modseq: int) -> None:
+    """Raise the ceiling, inside a durable write transaction of the caller."""
+    connection.execute("UPDATE folder SET reserved = ? WHERE id = ?", (modseq + RESERVE, folder_id))

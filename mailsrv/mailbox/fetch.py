@@ -58,12 +58,11 @@ def fetch(connection: apsw.Connection, folder_id: int, request: FetchRequest) ->
     limit = max(1, min(request.max_rows, MAX_ROWS))
     rows = _rows(connection, folder_id, request)
     if request.sections:
-        page = _page_of_sections(connection, rows, request, limit)
+        page, more = _page_of_sections(connection, rows, request, limit), False
     else:
-        page = _page_of_columns(rows, request, limit)
-    following = page[-1][0] + 1 if page else 0
-    exhausted = next(rows, None) is None or not uid_sets.within(request.uids, following)
-    return FetchPage(page, None if exhausted else following)
+        page, more = _page_of_columns(rows, request, limit)
+    more = more or next(rows, None) is not None
+    return FetchPage(page, page[-1][0] + 1 if more else None)
 
 
 def read(connection: apsw.Connection, folder_id: int, uid: int, section: Section) -> bytes | None:
@@ -154,10 +153,13 @@ def _source(cells: sql.Row) -> _Source:
     return _Source(cells[0], Stored(*cells[1:6]), cells[6])
 
 
-def _page_of_columns(rows: Iterator[sql.Row], request: FetchRequest, limit: int) -> list[Row]:
+def _page_of_columns(
+    rows: Iterator[sql.Row], request: FetchRequest, limit: int
+) -> tuple[list[Row], bool]:
+    """The page, and whether rows were taken that it does not have."""
     long = [1 + at for at, name in enumerate(request.columns) if name not in _SHORT]
     if not long:
-        return list(islice(rows, limit))
+        return list(islice(rows, limit)), False
     finish = _body_finisher(request)
     page: list[Row] = []
     octets = 0
@@ -170,7 +172,8 @@ def _page_of_columns(rows: Iterator[sql.Row], request: FetchRequest, limit: int)
         lengths = [sum([len(row[at]) for at in long]) for row in batch]
         octets += sum(lengths)
         page += batch
-    return _cut(page, long, request.max_bytes) if octets > request.max_bytes else page
+    cut = _cut(page, long, request.max_bytes) if octets > request.max_bytes else page
+    return cut, len(cut) < len(page)
 
 
 def _cut(page: list[Row], long: list[int], max_bytes: int) -> list[Row]:

@@ -246,8 +246,9 @@ class Mailbox:
         """One page of rows; ask again from ``next_uid``. NoSuchFolder."""
         if request.mark_seen and self._has_unseen(folder_id, request.uids):
             try:
-                with self.writing(durable=False) as writer:
-                    return self._fetch_and_mark(writer, folder_id, request)
+                return self._database.changing_flags(
+                    folder_id, lambda writer: self._fetch_and_mark(writer, folder_id, request)
+                )
             except _CANNOT_WRITE_NOW:
                 # A full disk or a password change is no reason not to show the message.
                 return self._fetched(folder_id, request)
@@ -262,10 +263,12 @@ class Mailbox:
         self, folder_id: int, change: StoreFlags, write_id: str | None = None
     ) -> StoreResult:
         """Change flags; not waited for the disk."""
-        with self.writing(durable=False) as writer:
-            return writer.once(
+        return self._database.changing_flags(
+            folder_id,
+            lambda writer: writer.once(
                 write_id, StoreResult, lambda: messages.store_flags(writer, folder_id, change)
-            )
+            ),
+        )
 
     def expunge(self, folder_id: int, uids: UidSet, write_id: str | None = None) -> Expunged:
         """Remove those of the messages that have \\Deleted, on disk."""

@@ -178,7 +178,7 @@ def store_flags(writer: Writer, folder_id: int, change: StoreFlags) -> StoreResu
     results = _FlagChange(connection, change).apply(rows)
     if all(new is old for new, old in zip(results, rows, strict=True)):
         return StoreResult(base, base, rows, refused)
-    raised = writer.raise_modseq(folder_id)
+    raised = writer.raise_modseq_lazily(folder_id)
     rows = _write_flags(connection, folder_id, rows, results, raised.modseq)
     return StoreResult(raised.base, raised.modseq, rows, refused)
 

@@ -119,7 +119,7 @@ class Searcher:
 def _in_field(needle: Needle, head: bytes) -> bool:
     """A field of the message's own header with that name holds the text."""
     start = needle.field + b": "
-    fields = (b"\n" + head).partition(b"\n\n")[0].split(b"\n")
+    fields = head.partition(b"\n\n")[0].split(b"\n")
     return any(needle.text in line[len(start) :] for line in fields if line.startswith(start))
 
 

@@ -46,7 +46,6 @@ class Writer:
         self.connection = connection
         self.moment = moment
         self.durable = durable
-        self.must_sync = False
 
     @property
     def now(self) -> str:
@@ -55,6 +54,18 @@ class Writer:
 
     def raise_modseq(self, folder_id: int) -> Raised:
         """Give the folder its next modseq. NoSuchFolder when it has gone."""
+        return self._raise(folder_id)[0]
+
+    def raise_modseq_lazily(self, folder_id: int) -> Raised:
+        """The same for a write that need not be durable. CeilingPassed when it must be."""
+        raised, reserved = self._raise(folder_id)
+        if self.durable and durability.is_due(raised.modseq, reserved):
+            durability.reserve(self.connection, folder_id, raised.modseq)
+        elif not self.durable and raised.modseq > reserved:
+            raise durability.CeilingPassed
+        return raised
+
+    def _raise(self, folder_id: int) -> tuple[Raised, int]:
         found = sql.row(
             self.connection,
             "UPDATE folder SET highestmodseq = highestmodseq + 1 WHERE id = ? "
@@ -63,10 +74,7 @@ class Writer:
         )
         if found is None:
             raise NoSuchFolder("the folder has gone")
-        modseq, reserved = found
-        if not self.durable and durability.reserve(self.connection, folder_id, modseq, reserved):
-            self.must_sync = True
-        return Raised(modseq - 1, modseq)
+        return Raised(found[0] - 1, found[0]), found[1]
 
     def once(self, write_id: str | None, kind: type[T], work: Callable[[], T]) -> T:
         """The result of ``work``, or of the earlier write with this id."""
@@ -140,9 +148,17 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-            if writer.must_sync:
-                self._synchronise(durable=True)
-                durability.sync(connection)
+
+    def changing_flags(self, folder_id: int, work: Callable[[Writer], T]) -> T:
+        """Do a write that need not be on disk when it is answered, as long as its modseq is."""
+        with translated(self.connection):
+            durable = durability.must_reserve(self.connection, folder_id)
+        try:
+            with self.writing(durable=durable) as writer:
+                return work(writer)
+        except durability.CeilingPassed:
+            with self.writing(durable=True) as writer:
+                return work(writer)
 
     def _synchronise(self, *, durable: bool) -> None:
         """Choose whether the next commit waits for the disk; this cannot change within one."""

@@ -6,14 +6,12 @@ returned from is on disk.
 """
 
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import apsw
 
-from mailsrv.errors import AlreadyExists, MailboxMissing
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import sql
@@ -44,14 +42,7 @@ class WaitingMail:
     @classmethod
     def open_or_create(cls, path: Path, key: FileKey) -> Self:
         """Open the file, which is made if it is missing. Errors are those of a mailbox."""
-        connection = None
-        while connection is None:
-            with suppress(MailboxMissing):
-                connection = connections.connect(path, key)
-                break
-            with suppress(AlreadyExists):
-                connection = connections.create(path, key)
-                connections.sync_file(path.parent)
+        connection = connections.open_or_create(path, key)
         try:
             with translated(connection):
                 connection.execute("PRAGMA synchronous=FULL")

@@ -94,7 +94,7 @@ class MailboxTestCase(SynchronousTestCase):
 
     def open(self, **options: object) -> Mailbox:
         """Another connection to the same file."""
-        mailbox = Mailbox.open(self.path, self.key, self.now, **options)  # type: ignore[arg-type]
+        mailbox = Mailbox.open(self.path, self.key, self.now, **options)
         self.addCleanup(mailbox.close)
         return mailbox
 

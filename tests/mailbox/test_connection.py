@@ -62,7 +62,7 @@ class OpeningTests(MailboxTestCase):
         class Spy(apsw.Connection):
             def pragma(self, name: str, *values: object, **others: object) -> object:
                 asked.append(name)
-                return real(self, name, *values, **others)  # type: ignore[arg-type]
+                return real(self, name, *values, **others)
 
         with mock.patch.object(connections.apsw, "Connection", Spy):
             self.open()
@@ -144,9 +144,8 @@ class FaultTests(MailboxTestCase):
         size = self.path.stat().st_size
         for page in range(1, size // PAGE, 3):
             self.damage(page * PAGE + 1000)
-            with self.assertRaises(MailboxDamaged):
-                with Mailbox.open(self.path, self.key, self.now) as mailbox:
-                    mailbox.check()
+            with self.assertRaises(MailboxDamaged), self.open() as mailbox:
+                mailbox.check()
             self.damage(page * PAGE + 1000)
 
     def test_other_messages_are_readable_beside_a_damaged_page(self) -> None:
@@ -194,9 +193,9 @@ class FaultTests(MailboxTestCase):
 
     def test_a_key_that_encrypts_nothing_leaves_no_file(self) -> None:
         path = self.directory / "plain.sqlite"
-        with mock.patch.object(type(self.key), "pragma", lambda self: ""):
-            with self.assertRaises(StorageFailed):
-                Mailbox.create(path, self.key, self.now)
+        plain = mock.patch.object(type(self.key), "pragma", return_value="")
+        with plain, self.assertRaises(StorageFailed):
+            Mailbox.create(path, self.key, self.now)
         self.assertEqual(list(self.directory.glob("plain*")), [])
 
     def test_a_held_write_lock_is_busy_and_does_not_stop_reading(self) -> None:
@@ -234,7 +233,8 @@ from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
 from tests.mailbox.support import Clock, message
 
-path, key = Path(sys.argv[1]), FileKey(raw=bytes.fromhex(sys.argv[2]), salt=bytes.fromhex(sys.argv[3]))
+path, raw, salt = sys.argv[1:]
+path, key = Path(path), FileKey(raw=bytes.fromhex(raw), salt=bytes.fromhex(salt))
 {setup}
 try:
     with Mailbox.open(path, key, Clock(), readonly={readonly}) as mailbox:

@@ -151,9 +151,9 @@ class SchemaTests(MailboxTestCase):
         def crash(*_: object) -> None:
             raise RuntimeError("power cut")
 
-        with mock.patch.object(schema, "_mend_full_text", crash):
-            with self.assertRaises(RuntimeError):
-                Mailbox.open(self.path, self.key, self.now)
+        crashing = mock.patch.object(schema, "_mend_full_text", crash)
+        with crashing, self.assertRaises(RuntimeError):
+            Mailbox.open(self.path, self.key, self.now)
         self.mailbox = self.open()
         self.mailbox.check()
 

@@ -1,0 +1,67 @@
+"""Every number that could be wrong is found to be."""
+
+import os
+
+from mailsrv.errors import MailboxDamaged
+from mailsrv.mailbox.criteria import Body, Text
+from mailsrv.mailbox.values import Flags
+from tests.mailbox.support import MailboxTestCase, message
+
+WRONG = (
+    "UPDATE folder SET messages = messages + 1 WHERE id = 2",
+    "UPDATE folder SET unseen = 0 WHERE id = 1",
+    "UPDATE folder SET deleted = 0 WHERE id = 1",
+    "UPDATE folder SET size = size - 1 WHERE id = 1",
+    "UPDATE folder SET uidnext = 2 WHERE id = 1",
+    "UPDATE folder SET highestmodseq = 1 WHERE id = 1",
+    "UPDATE content SET size = size + 1 WHERE id = 1",
+    "DELETE FROM body WHERE content_id = 1",
+    "DELETE FROM field WHERE content_id = 1",
+    "INSERT INTO content VALUES (9, 1, '', '', '', '', 'x', 1)",
+    "UPDATE part SET refs = refs + 1",
+    "UPDATE part SET refs = 0",
+    "INSERT INTO part(sha256, size, refs) VALUES (x'00', 0, 0)",
+    "DELETE FROM part_chunk",
+    "DELETE FROM part",
+    "UPDATE message SET content_id = 1000 WHERE uid = 1",
+)
+
+
+class CheckTests(MailboxTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        attachment = b"Content-Type: application/x\r\n\r\n" + os.urandom(5000)
+        self.put(message(1), attachment, flags=Flags(8))
+
+    def test_a_good_mailbox_passes(self) -> None:
+        self.mailbox.check()
+        self.mailbox.index_pending(10)
+        self.mailbox.check()
+
+    def test_each_wrong_number_is_found(self) -> None:
+        connection = self.mailbox.connection
+        connection.pragma("foreign_keys", "OFF")
+        for statement in WRONG:
+            connection.execute("SAVEPOINT here")
+            connection.execute(statement)
+            connection.execute("RELEASE here")
+            with self.assertRaises(MailboxDamaged, msg=statement):
+                self.mailbox.check()
+            self.mailbox.close()
+            self.setUp()
+            connection = self.mailbox.connection
+            connection.pragma("foreign_keys", "OFF")
+
+
+class StatementTests(MailboxTestCase):
+    def test_no_operation_leaves_a_statement_open(self) -> None:
+        """An open statement holds a snapshot, which stops checkpoints and VACUUM."""
+        self.put(message(1), message(2))
+        for indexed in (False, True):
+            if indexed:
+                self.mailbox.index_pending(10)
+            for number in range(3):
+                self.mailbox.search(self.inbox, Text("hello"))
+                self.mailbox.search(self.inbox, Body(f"none{number}"))
+            self.assertEqual(self.mailbox.connection.txn_state(), 0)
+            self.mailbox.connection.execute("VACUUM")
