@@ -43,10 +43,6 @@ class Bye(Exception):
         self.done = done
 
 
-class Quiet(Exception):
-    """The command has answered in full already."""
-
-
 def status(tag: str, kind: str, text: str, code: str | None = None) -> bytes:
     """One status response line, tagged or with ``*``."""
     inside = f"[{code}] " if code else ""

@@ -24,7 +24,7 @@ class SelectedFolder:
         self.uids = unpack(selected.uids)
         self.uidnext = selected.folder.uidnext
         self.modseq = selected.folder.highestmodseq
-        self.recent = {uid for low, high in selected.recent for uid in range(low, high + 1)}
+        self.recent = set(self.known(selected.recent))
         self.keywords = set(selected.keywords)
         self.announced = self.modseq
         """The highest modseq that anybody spoke of; above ``modseq`` means: ask."""
@@ -129,8 +129,7 @@ class SelectedFolder:
                 self.uids.append(row.uid)
             elif self._own.get(row.uid) != row.modseq:
                 self._changed[row.uid] = row
-        for low, high in changes.recent:
-            self.recent.update(self.known(((low, high),)))
+        self.recent.update(self.known(changes.recent))
         self.uidnext = max(self.uidnext, changes.uidnext)
         self.modseq = changes.modseq
         self.hear(changes.modseq)

@@ -3,6 +3,8 @@
 from base64 import b64encode
 from collections.abc import Awaitable
 
+from twisted.logger import Logger
+
 from mailsrv.errors import AuthenticationFailed
 from mailsrv.imap import sasl
 from mailsrv.imap.capabilities import capabilities
@@ -11,6 +13,8 @@ from mailsrv.imap.grammar import PARSERS, Authenticate, Login
 from mailsrv.imap.reply import Bad, Bye, Done, No
 from mailsrv.imap.session import Session
 from mailsrv.store.values import Access
+
+log = Logger()
 
 
 async def starttls(session: Session, _argument: None) -> Done:
@@ -54,6 +58,7 @@ async def _enter(session: Session, attempt: Awaitable[Access]) -> Done:
         access = await attempt
     except AuthenticationFailed:
         connection.login_failures += 1
+        log.info("IMAP login from {host} failed", host=connection.host)
         await session.pause(connection.addresses.failed(connection.host))
         no = No("Login failed", "AUTHENTICATIONFAILED")
         if connection.login_failures >= session.options.login_tries:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mailsrv.errors import NoSuchFolder
 from mailsrv.imap import format as wire_format
-from mailsrv.imap.command import SELECTED, Capability, Command, nothing
+from mailsrv.imap.command import SELECTED, Command, nothing
 from mailsrv.imap.fetch import FetchPlan, LargeSection, Piece, compile_plan
 from mailsrv.imap.fetch_grammar import Fetch
 from mailsrv.imap.grammar import PARSERS, Copy, Expunge, Store
@@ -246,4 +246,3 @@ COMMANDS = (
     Command("EXPUNGE", SELECTED, nothing, expunge),
     Command("UID EXPUNGE", SELECTED, PARSERS["EXPUNGE"], uid_expunge, ("UIDPLUS",)),
 )
-CAPABILITIES: tuple[Capability, ...] = ()

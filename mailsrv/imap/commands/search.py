@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mailsrv.imap import format as wire_format
-from mailsrv.imap.command import SELECTED, Capability, Command
+from mailsrv.imap.command import SELECTED, Command
 from mailsrv.imap.grammar import PARSERS
 from mailsrv.imap.reply import Done
 from mailsrv.imap.search_grammar import Search, to_criteria
@@ -66,4 +66,3 @@ COMMANDS = (
     ),
     Command("UID SEARCH", SELECTED, PARSERS["SEARCH"], _form(by_uid=True), ("ESEARCH",)),
 )
-CAPABILITIES: tuple[Capability, ...] = ()
