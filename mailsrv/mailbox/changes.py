@@ -84,7 +84,7 @@ def _vanished(connection: apsw.Connection, folder: Folder, since: int) -> UidSet
     floor = sql.value(connection, "SELECT expunged_floor FROM folder WHERE id = ?", (folder.id,))
     if since < floor:
         # The log no longer goes back so far: everything that is not there may be new to the
-        # asker, who passes over what it never had (rfc7162:1520).
+        # asker, who passes over what it never had (rfc7162:1979).
         held = sql.rows(
             connection, "SELECT uid FROM message WHERE folder_id = ? ORDER BY uid", (folder.id,)
         )

@@ -1,4 +1,4 @@
-"""Modseqs that a client has seen never come back, also not after a power cut (rfc7162:480).
+"""Modseqs that a client has seen never come back, also not after a power cut (rfc7162:290).
 
 Changes of flags are committed without waiting for the disk (``synchronous=NORMAL``): killing the
 process loses none of them, a power cut may lose the last ones, and with them the modseqs that

@@ -1,4 +1,4 @@
-"""Pages of FETCH rows: what was asked for and nothing else (rfc9051:3560).
+"""Pages of FETCH rows: what was asked for and nothing else (rfc9051:4330).
 
 Columns come out of SQL as finished tuples. A section is a range of the message's octets; only the
 header is read for a section of the header, and only the stored parts that a range touches.

@@ -1,4 +1,4 @@
-"""Folders: their names, counters and subscriptions (rfc9051:1020, rfc3501 6.3.3 to 6.3.9).
+"""Folders: their names, counters and subscriptions (rfc9051:943, rfc3501 6.3.5).
 
 Names are UTF-8 in NFC with "/" between levels. INBOX is INBOX in any case, always there, and
 gives its messages away when it is renamed. A number that served as UIDVALIDITY never serves again
@@ -24,7 +24,7 @@ MAX_FOLDERS = 10_000
 MAX_SUBSCRIPTIONS = 10_000
 
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")
-"""Special uses that a folder may have (rfc6154:225)."""
+"""Special uses that a folder may have (rfc6154:486)."""
 
 _FIRST_FOLDERS = (
     (INBOX, None),
@@ -149,7 +149,7 @@ def rename(writer: Writer, old: str, new: str) -> None:
 
 
 def subscribe(connection: apsw.Connection, name: str, *, subscribed: bool) -> None:
-    """Add or remove a name; it need not be that of a folder (rfc9051:3010)."""
+    """Add or remove a name; it need not be that of a folder (rfc9051:2172)."""
     name = normalise(name.removesuffix(SEPARATOR))
     if not subscribed:
         connection.execute("DELETE FROM subscription WHERE name = ?", (name,))

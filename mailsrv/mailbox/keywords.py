@@ -1,4 +1,4 @@
-"""Keywords: flags that clients invent (rfc9051:1300).
+"""Keywords: flags that clients invent (rfc9051:565).
 
 They compare without case, and the spelling first used in the mailbox is kept for all. Caps: 64
 keywords of 64 octets on one message, 1000 in a mailbox, of which those no longer used are
@@ -16,7 +16,7 @@ MAX_OCTETS = 64
 MAX_ON_MESSAGE = 64
 MAX_IN_MAILBOX = 1000
 
-# An atom (rfc9051:5590) that is not a system flag.
+# An atom (rfc9051:6334) that is not a system flag.
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 
 

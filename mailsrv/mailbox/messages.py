@@ -125,7 +125,7 @@ def copy(writer: Writer, folder_id: int, uids: UidSet, target_id: int) -> Copied
 
 
 def move(writer: Writer, folder_id: int, uids: UidSet, target_id: int) -> Copied:
-    """Copy messages, then take them out of the folder (rfc6851:160)."""
+    """Copy messages, then take them out of the folder (rfc6851:140)."""
     connection = writer.connection
     base = modseq = _highestmodseq(connection, folder_id)
     rows = _copyable(connection, folder_id, uids)
@@ -165,7 +165,7 @@ def forget_folder(writer: Writer, folder_id: int) -> None:
 
 
 def store_flags(writer: Writer, folder_id: int, change: StoreFlags) -> StoreResult:
-    """Change flags and keywords of the messages of a set that exist (rfc7162:760)."""
+    """Change flags and keywords of the messages of a set that exist (rfc7162:536)."""
     connection = writer.connection
     base = _highestmodseq(connection, folder_id)
     found = select_rows(connection, "uid, flags, keywords, modseq", folder_id, change.uids)

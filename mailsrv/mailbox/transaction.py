@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from mailsrv.errors import InvalidInput, NoSuchFolder
-from mailsrv.mailbox import durability, sql
+from mailsrv.mailbox import durability, failed_syncs, sql
 from mailsrv.mailbox.connection import translated
 
 T = TypeVar("T")
@@ -145,9 +145,14 @@ class Database:
                 self.fence()
                 yield writer
                 connection.execute("COMMIT")
+            except apsw.Error as error:
+                failed_syncs.note(error, connection)
+                raise
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+            if durable:
+                failed_syncs.make_good(connection)
 
     def changing_flags(self, folder_id: int, work: Callable[[Writer], T]) -> T:
         """Do a write that need not be on disk when it is answered, as long as its modseq is."""
