@@ -1,4 +1,4 @@
-"""The SEARCH criteria tree (rfc9051:3288), free of protocol syntax.
+"""The SEARCH criteria tree (rfc9051:3716), free of protocol syntax.
 
 IMAP parses its command into this, the store carries it, the mailbox compiles it to SQL.
 Message numbers were translated to UIDs before.
@@ -80,7 +80,7 @@ class Text(_Key, frozen=True):
 
 class Date(_Key, frozen=True):
     """Compare a date; ``day`` is ``2026-11-23``. ``sent`` is the date as written in the Date
-    field without regard to time or zone (rfc9051:3386), ``internal`` and ``saved`` are UTC days."""
+    field without regard to time or zone (rfc9051:3932), ``internal`` and ``saved`` are UTC days."""
 
     which: Literal["internal", "sent", "saved"]
     comparison: Literal["before", "on", "since"]
@@ -93,7 +93,7 @@ class Size(_Key, frozen=True):
 
 
 class ModSeq(_Key, frozen=True):
-    """Messages with a modseq of at least this (rfc7162:1130)."""
+    """Messages with a modseq of at least this (rfc7162:1039)."""
 
     at_least: int
 

@@ -53,7 +53,7 @@ class Texts(msgspec.Struct, frozen=True):
     """Comparison forms of a message's texts.
 
     ``head`` has a ``name: value`` line for each field of the header, then an empty line, then
-    those of the headers of MIME parts, which TEXT sees and HEADER does not (rfc9051:3941).
+    those of the headers of MIME parts, which TEXT sees and HEADER does not (rfc9051:3952).
     """
 
     head: str

@@ -1,6 +1,6 @@
 """Answer SEARCH: one SQL statement, with text verified where the grams are not exact.
 
-Sans protocol: takes the criteria tree, gives UIDs (rfc9051:3790). Within its budget of time the
+Sans protocol: takes the criteria tree, gives UIDs (rfc9051:3716). Within its budget of time the
 answer is exact, whatever is indexed; beyond it the search fails as a whole.
 """
 
