@@ -1,4 +1,4 @@
-"""The faulty disk itself: that it loses and refuses what it should, or the other tests mean nothing."""
+"""The faulty disk itself: it loses and refuses what it should, or other tests mean nothing."""
 
 import errno
 import random
@@ -175,9 +175,11 @@ class FaultsTests(DiskTestCase):
         self.assertEqual(content[4096:], b"B" * 4096)
 
     def test_nth_write_finds_no_room(self) -> None:
-        script = "import os, sys\nfd = os.open(sys.argv[1] + '/old', os.O_RDWR)\n" + (
-            "for octet in b'12345':\n"
-            "    try: print(os.pwrite(fd, bytes([octet]) * 8, 0 if octet == 53 else octet * 8))\n"
+        script = (
+            "import os, sys\n"
+            "descriptor = os.open(sys.argv[1] + '/old', os.O_RDWR)\n"
+            "for offset in (8, 16, 24, 32, 0):\n"
+            "    try: print(os.pwrite(descriptor, b'12345678', offset))\n"
             "    except OSError as error: print(-error.errno)\n"
         )
         for kind, expected in ((WRITES, "8 4 -28 -28 -28"), (GROWTH, "8 4 -28 -28 8")):
