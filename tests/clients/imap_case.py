@@ -1,4 +1,4 @@
-"""The case that the IMAP conformance tests share: one server a process, an alias a test."""
+"""What the IMAP conformance tests share: one server a process, an alias a test or a class."""
 
 import atexit
 import itertools
@@ -9,7 +9,8 @@ from tests.clients.imap_client import Client
 from tests.running import RunningServer
 
 _servers: list[RunningServer] = []
-_names = itertools.count(1)
+_numbers = itertools.count(1)
+_accounts: dict[type, tuple[str, str, list[int]]] = {}
 
 
 def server() -> RunningServer:
@@ -43,17 +44,26 @@ class ImapTestCase(SynchronousTestCase):
     messages = 0
     """How many messages INBOX has at first."""
 
+    shared = False
+    """Whether one alias does for all tests of the class, none minding what others left."""
+
     def setUp(self) -> None:
         self.server = server()
-        number = next(_names)
-        self.address = f"user{number}@example.com"
+        number = next(_numbers)
         self.source = f"127.0.{1 + number // 200}.{1 + number % 200}"
+        account = _accounts.get(type(self)) or self.account(number)
+        if self.shared:
+            _accounts[type(self)] = account
+        self.address, self.password, self.uids = account
+
+    def account(self, number: int) -> tuple[str, str, list[int]]:
+        """A new alias: its address, its password and the UIDs in its INBOX."""
+        self.address = f"user{number}@example.com"
         self.password = self.server.add(self.address)
-        self.uids: list[int] = []
-        if self.messages:
-            client = self.login()
-            self.uids = [client.append(mail(f"Mail {n + 1}")) for n in range(self.messages)]
-            client.close()
+        client = self.login()
+        uids = [client.append(mail(f"Mail {n + 1}")) for n in range(self.messages)]
+        client.close()
+        return self.address, self.password, uids
 
     def connect(self, source: str = "") -> Client:
         client = Client(self.server.imap_port, source=source or self.source)

@@ -141,6 +141,8 @@ class AppendTests(ImapTestCase):
 
 
 class LiteralTests(ImapTestCase):
+    shared = True
+
     def setUp(self) -> None:
         super().setUp()
         self.client = self.login()
@@ -194,6 +196,7 @@ class LiteralTests(ImapTestCase):
 
 class SyntaxTests(ImapTestCase):
     messages = 2
+    shared = True
 
     def setUp(self) -> None:
         super().setUp()

@@ -50,6 +50,8 @@ COMPLEX = multipart(
 
 
 class SectionTests(ImapTestCase):
+    shared = True
+
     def setUp(self) -> None:
         super().setUp()
         self.client = self.login("INBOX")
@@ -150,6 +152,8 @@ class SectionTests(ImapTestCase):
 
 
 class PartialTests(ImapTestCase):
+    shared = True
+
     def setUp(self) -> None:
         super().setUp()
         self.client = self.login("INBOX")

@@ -161,6 +161,7 @@ class LsubTests(ImapTestCase):
 
 class StatusTests(ImapTestCase):
     messages = 3
+    shared = True
 
     def test_each_item(self) -> None:
         """rfc3501:2483"""

@@ -39,6 +39,8 @@ class Scram:
 
 
 class AnyStateTests(ImapTestCase):
+    shared = True
+
     def test_greeting_is_an_untagged_ok(self) -> None:
         """rfc3501:3650"""
         self.assertEqual(self.connect().greeting.kind, "OK")
@@ -133,6 +135,8 @@ class AnyStateTests(ImapTestCase):
 
 
 class LoginTests(ImapTestCase):
+    shared = True
+
     def test_login_with_atoms_quoted_strings_and_literals(self) -> None:
         """rfc3501:4804"""
         user, password = self.address, self.password
@@ -179,6 +183,8 @@ class LoginTests(ImapTestCase):
 
 
 class AuthenticateTests(ImapTestCase):
+    shared = True
+
     def plain(self) -> bytes:
         return base64.b64encode(f"\0{self.address}\0{self.password}".encode())
 
@@ -252,6 +258,8 @@ def scram_login(client: Client, scram: Scram, initial: bool) -> tuple[bytes, Sta
 
 
 class ScramTests(ImapTestCase):
+    shared = True
+
     def test_scram_with_the_server_proving_itself(self) -> None:
         """rfc5802:430"""
         for initial in (False, True):
@@ -301,6 +309,8 @@ class RefusalTests(ImapTestCase):
 
 
 class EnableTests(ImapTestCase):
+    shared = True
+
     def test_enable_answers_what_it_enabled(self) -> None:
         """rfc5161:106"""
         client = self.login()
