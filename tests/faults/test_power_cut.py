@@ -182,7 +182,7 @@ class PasswordTests(DiskFaultTestCase):
 
     def test_change_is_cut_at_any_sync(self) -> None:
         expected: set[str] = set()
-        usual = sorted(self.dice.sample(range(1, 16), 4))
+        usual = sorted(self.dice.sample(range(1, 16), 3))
         finished = False
         for number, sync in enumerate(range(1, 60) if SOAK else [*usual, 60]):
             mark = f"at sync {sync}".replace(" ", "-")
@@ -209,7 +209,7 @@ class PasswordTests(DiskFaultTestCase):
     def test_new_aliases_and_passwords_last(self) -> None:
         """What the commands printed is true after the cut."""
         made: dict[str, str] = {}
-        for number in range(rounds(2)):
+        for number in range(rounds(1)):
             address = f"friend-{number}@example.com"
             added = self.server.spawn("alias", "add", address)
             self.assertEqual(added.wait(), 0, added.communicate())
