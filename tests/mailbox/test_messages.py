@@ -4,6 +4,7 @@ from unittest import mock
 
 from mailsrv.errors import InvalidInput, MailboxMoved, NoSuchFolder, TooManyResults
 from mailsrv.mailbox import keywords, messages, transaction
+from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import (
     ALL_UIDS,
     DELETED,
@@ -95,6 +96,26 @@ class AppendTests(MailboxTestCase):
     def test_empty_message(self) -> None:
         self.assertEqual(self.put(b""), [1])
         self.assertEqual(self.content(1), b"")
+
+
+class ConcurrencyTests(MailboxTestCase):
+    def test_writers_at_once_take_different_uids(self) -> None:
+        def write(number: int) -> tuple[int, ...]:
+            with Mailbox.open(self.path, self.key, self.now) as mailbox:
+                uids = [
+                    mailbox.append("INBOX", [NewMessage(message(n % 3))], f"{number}.{n}").uids[0]
+                    for n in range(15)
+                ]
+                change = StoreFlags(((uids[0], uids[0]),), "add", Flags(DELETED))
+                mailbox.store_flags(self.inbox, change)
+                mailbox.expunge(self.inbox, ((uids[0], uids[0]),))
+            return tuple(uids)
+
+        with ThreadPoolExecutor(4) as pool:
+            taken = [uid for uids in pool.map(write, range(8)) for uid in uids]
+        self.assertEqual(sorted(taken), list(range(1, 121)))
+        self.assertEqual(self.folder("INBOX").messages, 112)
+        self.mailbox.check()
 
 
 class FenceTests(MailboxTestCase):
