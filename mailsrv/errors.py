@@ -157,6 +157,12 @@ class NoSuchFolder(MailsrvError):
     imap_code = "NONEXISTENT"
 
 
+class FolderHasChildren(InvalidInput):
+    """A folder stays while there are folders below it."""
+
+    imap_code = "HASCHILDREN"
+
+
 class MessageTooLarge(MailsrvError):
     """The message passes the configured limit (APPENDLIMIT, SIZE)."""
 

@@ -18,6 +18,7 @@ SENTENCES: dict[type[BaseException], str] = {
     errors.NoSuchFolder: "There is no such folder",
     errors.AlreadyExists: "That exists already",
     errors.InvalidInput: "That is not possible",
+    errors.FolderHasChildren: "There are folders below it, delete those first",
     errors.OverQuota: "The quota is used up",
     errors.MessageTooLarge: "The message is too large",
     errors.TooManyResults: "The request asks for too much at once",

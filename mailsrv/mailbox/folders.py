@@ -10,7 +10,13 @@ import unicodedata
 
 import apsw
 
-from mailsrv.errors import AlreadyExists, InvalidInput, NoSuchFolder, TooManyResults
+from mailsrv.errors import (
+    AlreadyExists,
+    FolderHasChildren,
+    InvalidInput,
+    NoSuchFolder,
+    TooManyResults,
+)
 from mailsrv.keys.objectid import object_id
 from mailsrv.mailbox import messages, sql
 from mailsrv.mailbox.transaction import Writer
@@ -120,12 +126,12 @@ def create(writer: Writer, name: str, special_use: str | None) -> Folder:
 
 
 def delete(writer: Writer, name: str) -> None:
-    """Delete a folder and its messages. NoSuchFolder; InvalidInput for INBOX or a parent."""
+    """Delete a folder and its messages. NoSuchFolder, FolderHasChildren; InvalidInput: INBOX."""
     folder = named(writer.connection, name)
     if folder.name == INBOX:
         raise InvalidInput("INBOX cannot be deleted")
     if _children(writer.connection, folder.name):
-        raise InvalidInput("the folder has folders below it: delete those first")
+        raise FolderHasChildren("the folder has folders below it: delete those first")
     messages.forget_folder(writer, folder.id)
     writer.connection.execute("DELETE FROM folder WHERE id = ?", (folder.id,))
 

@@ -106,7 +106,7 @@ class DeleteTests(FolderTestCase):
         """rfc3501:1972; rfc9051:1997"""
         self.client.ok("CREATE foo/bar")
         self.client.append(mail(), "foo/bar")
-        self.client.no("DELETE foo")
+        self.assertEqual(self.client.no("DELETE foo").status.code, "HASCHILDREN")
         self.assertEqual(self.client.status("foo/bar", "MESSAGES"), {"MESSAGES": 1})
         self.client.ok("DELETE foo/bar")
         self.client.ok("DELETE foo")

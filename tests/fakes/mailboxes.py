@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from mailsrv.errors import AlreadyExists, InvalidInput, NoSuchFolder
+from mailsrv.errors import AlreadyExists, FolderHasChildren, InvalidInput, NoSuchFolder
 from mailsrv.message.scan import Scanned, scan
 from mailsrv.store.values import (
     DELETED,
@@ -214,7 +214,7 @@ class FakeMailbox:
         if folder.name == "INBOX":
             raise InvalidInput("INBOX stays")
         if any(one.name.startswith(folder.name + "/") for one in self.by_id.values()):
-            raise InvalidInput("A folder that has children stays")
+            raise FolderHasChildren("A folder that has children stays")
         return self.by_id.pop(folder.id)
 
     def rename(self, old: str, new: str) -> None:

@@ -89,7 +89,10 @@ class FolderTests(ImapTestCase):
                 b'* LIST (\\HasNoChildren) "/" Done/2026',
             ],
         )
-        self.assertEqual(client.say(b"DELETE Done"), [b"NO [CANNOT] That is not possible"])
+        self.assertEqual(
+            client.say(b"DELETE Done"),
+            [b"NO [HASCHILDREN] There are folders below it, delete those first"],
+        )
         self.assertEqual(client.say(b"DELETE Done/2026"), [b"OK DELETE completed"])
         self.assertEqual(client.say(b"DELETE Done"), [b"OK DELETE completed"])
         self.assertEqual(client.say(b"DELETE Done"), [b"NO [NONEXISTENT] There is no such folder"])

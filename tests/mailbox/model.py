@@ -10,7 +10,7 @@ from datetime import datetime
 
 import attrs
 
-from mailsrv.errors import AlreadyExists, InvalidInput, NoSuchFolder
+from mailsrv.errors import AlreadyExists, FolderHasChildren, InvalidInput, NoSuchFolder
 from mailsrv.mailbox.values import DELETED, SEEN, Flags, NewMessage, StoreFlags, UidSet
 
 FIRST = {
@@ -123,8 +123,10 @@ class Model:
     def delete_folder(self, name: str) -> None:
         self.named(name)
         name = self.normalised(name)
-        if name == "INBOX" or any(one.startswith(name + "/") for one in self.folders):
+        if name == "INBOX":
             raise InvalidInput
+        if any(one.startswith(name + "/") for one in self.folders):
+            raise FolderHasChildren
         del self.folders[name]
 
     def rename_folder(self, old: str, new: str, now: datetime) -> None:
