@@ -1,5 +1,6 @@
 """Append, copy, move, flags and expunge, and writes that are sent twice."""
 
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 from mailsrv.errors import InvalidInput, MailboxMoved, NoSuchFolder, TooManyResults
