@@ -54,7 +54,8 @@ class DiskFullTests(DiskFaultTestCase):
             if not hits:
                 break
             first += self.dice.randint(1, STEP)
-        self.assertGreater(refused["full"], 2 * refused["later"])
+        if kind == WRITES:  # the log may have grown before, and then needs no room
+            self.assertGreater(refused["full"], 2 * refused["later"])
         self.assertEqual(dict(self.marks()), dict.fromkeys(stored, 1))
 
     def finish(self) -> None:
