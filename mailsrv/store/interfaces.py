@@ -48,7 +48,8 @@ class IListener(Interface):
     def changed(folder_id: int, modseq: int) -> None:
         """A commit raised the folder's modseq; ask ``changes`` at the next safe moment.
 
-        ``folder_id`` 0 means that the list of folders changed.
+        ``folder_id`` 0 means that the list of folders changed. A folder that was deleted is
+        announced as well, and ``changes`` fails with NoSuchFolder.
         """
 
     def revoked(reason: str) -> None:

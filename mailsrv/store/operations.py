@@ -83,11 +83,16 @@ class Operations:
         return folder
 
     async def delete_folder(self, access: Access, name: str, write_id: str | None) -> None:
-        def delete(mailbox: Mailbox) -> None:
+        def delete(mailbox: Mailbox) -> list[Folder]:
+            before = mailbox.folders()
             mailbox.delete_folder(name, write_id)
             self._usages.measure(access.alias, mailbox)
+            left = {folder.id for folder in mailbox.folders()}
+            return [folder for folder in before if folder.id not in left]
 
-        await self.work(access, delete)
+        for folder in await self.work(access, delete):
+            # sessions that have it selected ask what changed, and hear that it has gone
+            self._announce(access, folder.id, folder.highestmodseq + 1)
         self._list_changed(access)
 
     async def rename_folder(self, access: Access, old: str, new: str, write_id: str | None) -> None:

@@ -43,7 +43,7 @@ class ExpungeTests(TwoSessionTestCase):
         self.assertEqual(self.two.search("FLAGGED"), [1])
 
     def test_fetch_of_a_message_that_is_gone(self) -> None:
-        """rfc2180:300"""
+        """rfc2180:344"""
         self.expunge(self.one, "2")
         answer = self.two.command("FETCH 1:4 (UID FLAGS)")
         self.assertIn(answer.status.kind, ("OK", "NO"))
@@ -51,14 +51,14 @@ class ExpungeTests(TwoSessionTestCase):
         self.assertEqual(self.two.ok("NOOP").numbers("EXPUNGE"), [2])
 
     def test_store_on_a_message_that_is_gone(self) -> None:
-        """rfc2180:420"""
+        """rfc2180:486"""
         self.expunge(self.one, "2")
         self.two.command("STORE 1:4 +FLAGS.SILENT (\\Answered)")
         self.two.ok("NOOP")
         self.assertEqual(self.two.search("ANSWERED"), [1, 2, 3])
 
     def test_copy_of_a_message_that_is_gone_is_all_or_nothing(self) -> None:
-        """rfc2180:560; rfc3501:3324"""
+        """rfc2180:630; rfc3501:3324"""
         self.expunge(self.one, "2")
         answer = self.two.command("COPY 1:4 Archive")
         copied = self.one.status("Archive", "MESSAGES")["MESSAGES"]
@@ -72,7 +72,7 @@ class ExpungeTests(TwoSessionTestCase):
         self.assertEqual(uids, {self.uids[0], self.uids[2], self.uids[3]})
 
     def test_move_takes_messages_from_other_sessions(self) -> None:
-        """rfc6851:186"""
+        """rfc6851:194"""
         self.one.ok("MOVE 1:2 Archive")
         self.assertEqual(len(self.two.ok("NOOP").of("EXPUNGE")), 2)
         self.assertEqual(self.two.search("ALL"), [1, 2])
@@ -158,6 +158,27 @@ class UpdateTests(TwoSessionTestCase):
             client.ok("NOOP")
             self.assertEqual(client.fetch("5", "ENVELOPE")[5]["ENVELOPE"].subject, b"Delivered")
 
+    def test_sessions_of_a_deleted_folder_are_told_goodbye(self) -> None:
+        """rfc2180:188; rfc3501:748"""
+        self.one.ok("CREATE Old")
+        self.one.append(mail(), "Old")
+        idler, worker = self.login("Old"), self.login("Old")
+        idler.idle()
+        self.one.ok("DELETE Old")
+        idler.hear("BYE")
+        self.assertRaises(EOFError, idler.read)
+        answer = worker.command("NOOP")
+        self.assertEqual(answer.of("EXPUNGE"), [])
+        worker.hear("BYE")
+
+    def test_a_folder_that_one_deletes_oneself_is_let_go(self) -> None:
+        """rfc3501:1968"""
+        self.one.ok("CREATE Old")
+        self.one.ok("SELECT Old")
+        self.one.ok("DELETE Old")
+        self.one.bad("FETCH 1 FLAGS")
+        self.one.ok("SELECT INBOX")
+
     def test_a_renamed_folder_stays_usable_or_is_let_go(self) -> None:
         """rfc2180:208"""
         self.one.ok("CREATE Plans")
@@ -169,7 +190,7 @@ class UpdateTests(TwoSessionTestCase):
 
 class IdleTests(TwoSessionTestCase):
     def test_continuation_then_ok_after_done(self) -> None:
-        """rfc2177:82"""
+        """rfc2177:85"""
         idle = self.two.idle()
         self.assertEqual(self.two.done(idle).status.kind, "OK")
         self.two.ok("NOOP")
@@ -209,7 +230,7 @@ class IdleTests(TwoSessionTestCase):
         self.two.done(idle)
 
     def test_idle_without_a_selected_folder(self) -> None:
-        """rfc2177:108"""
+        """rfc2177:160"""
         client = self.login()
         self.assertEqual(client.done(client.idle()).status.kind, "OK")
 
@@ -221,7 +242,7 @@ class IdleTests(TwoSessionTestCase):
         self.assertEqual(self.two.done(idle).status.kind, "OK")
 
     def test_done_in_any_case(self) -> None:
-        """rfc2177:160"""
+        """rfc2177:161"""
         idle = self.two.idle()
         self.two.send(b"done\r\n")
         self.assertEqual(self.two.until_tagged(*idle).status.kind, "OK")

@@ -289,8 +289,9 @@ class FakeStore:
     @answered
     def delete_folder(self, access: Access, name: str, write_id: str | None) -> None:
         alias = self._of(access)
-        self._once(alias, write_id, lambda: alias.mailbox.delete(name))
+        gone = self._once(alias, write_id, lambda: alias.mailbox.delete(name))
         self._announce(alias, 0, 0)
+        self._announce(alias, gone.id, gone.modseq + 1)
 
     @answered
     def rename_folder(self, access: Access, old: str, new: str, write_id: str | None) -> None:

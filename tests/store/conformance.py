@@ -257,6 +257,14 @@ class StoreConformance:
         await self.fails(NoSuchFolder, self.store.changes(access, made.id, 0, False))
         await self.fails(InvalidInput, self.store.delete_folder(access, "INBOX", None))
 
+    async def test_delete_is_announced_to_who_may_have_it_selected(self) -> None:
+        access, listener = await self.enter(), Listener()
+        await self.enter(listener)
+        made = await self.store.create_folder(access, "Old", None, None)
+        appended = await self.store.append(access, "Old", [new("x")], None)
+        await self.store.delete_folder(access, "Old", None)
+        await self.eventually(lambda: listener.highest(made.id) > appended.modseq)
+
     async def test_a_new_folder_of_an_old_name_is_another_folder(self) -> None:
         access = await self.enter()
         first = await self.store.create_folder(access, "Again", None, None)
