@@ -101,7 +101,7 @@ class AppendTests(ImapTestCase):
         self.assertNotIn("Absent", self.client.listed())
 
     def test_appenduid_is_right(self) -> None:
-        """rfc4315:137"""
+        """rfc4315:150"""
         validity = self.client.status("Sent", "UIDVALIDITY")["UIDVALIDITY"]
         for subject in ("First", "Second"):
             answer = self.client.ok("APPEND Sent ", Literal(mail(subject), plus=True))
@@ -128,7 +128,7 @@ class AppendTests(ImapTestCase):
         self.assertEqual(self.client.status("INBOX", "MESSAGES"), {"MESSAGES": 0})
 
     def test_too_large_is_refused_before_the_octets_are_asked_for(self) -> None:
-        """rfc7889:204"""
+        """rfc7888:290"""
         limit = self.client.status("INBOX", "APPENDLIMIT")["APPENDLIMIT"]
         tag = self.client.tag()
         self.client.send(f"{tag} APPEND INBOX {{{limit + 1}}}\r\n".encode())
@@ -156,7 +156,7 @@ class LiteralTests(ImapTestCase):
         self.assertEqual(self.client.read()[0], "t1")
 
     def test_non_synchronising_literals_draw_none(self) -> None:
-        """rfc7888:181"""
+        """rfc7888:176"""
         self.client.send(b"t1 STATUS {5+}\r\nINBOX (MESSAGES)\r\n")
         self.assertEqual(self.client.read().kind, "STATUS")
 
@@ -232,7 +232,7 @@ class SyntaxTests(ImapTestCase):
         self.client.bad('CREATE "open')
 
     def test_bad_tags_are_bad(self) -> None:
-        """rfc3501:5057"""
+        """rfc3501:5061"""
         for line in (b"+ NOOP", b"* NOOP", b"(x NOOP", b"", b"onlytag"):
             client = self.login()
             client.send(line + b"\r\n")
@@ -241,7 +241,7 @@ class SyntaxTests(ImapTestCase):
             self.assertEqual(status.kind, "BAD", line)
 
     def test_tags_come_back_unchanged(self) -> None:
-        """rfc3501:3464"""
+        """rfc3501:3465"""
         for tag in (b"A001", b"x.y-z_1", b"{", b"}tag", b"]"):
             self.client.send(tag + b" NOOP\r\n")
             expected = b"* BAD" if tag == b"{" else tag + b" OK"

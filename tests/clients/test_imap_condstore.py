@@ -64,13 +64,13 @@ class ModseqTests(CondstoreTestCase):
         self.assertEqual(self.modseqs(), before)
 
     def test_a_new_message_has_a_greater_one(self) -> None:
-        """rfc7162:1243"""
+        """rfc7162:290"""
         self.client.append(mail())
         self.client.ok("NOOP")
         self.assertGreater(self.modseqs()[-1], self.highest)
 
     def test_expunge_raises_the_highest(self) -> None:
-        """rfc7162:1330"""
+        """rfc7162:1332"""
         self.store("1 +FLAGS.SILENT (\\Deleted)")
         before = self.client.status("INBOX", "HIGHESTMODSEQ")["HIGHESTMODSEQ"]
         self.client.ok("EXPUNGE")
@@ -103,7 +103,7 @@ class AwareTests(ImapTestCase):
         )
 
     def test_nobody_is_at_first(self) -> None:
-        """rfc7162:385"""
+        """rfc3501:3801"""
         client = self.login("INBOX")
         self.assertFalse(self.aware(client))
         self.assertNotIn("MODSEQ", client.fetch("1", "(FLAGS)")[1])
@@ -164,7 +164,7 @@ class UnchangedSinceTests(CondstoreTestCase):
         self.assertEqual(self.client.flags(1), set())
 
     def test_a_change_of_the_same_session_needs_its_new_modseq(self) -> None:
-        """rfc7162:716"""
+        """rfc7162:715"""
         first = self.store(f"1 (UNCHANGEDSINCE {self.highest}) +FLAGS (\\Seen)")
         again = self.store(f"1 (UNCHANGEDSINCE {first.messages[1]['MODSEQ']}) +FLAGS (\\Flagged)")
         self.assertFalse(again.has_code("MODIFIED"))
@@ -184,14 +184,14 @@ class UnchangedSinceTests(CondstoreTestCase):
             self.assertGreater(self.store(f"1 {operation}").messages[1]["MODSEQ"], self.highest)
 
     def test_malformed_modifiers_are_bad(self) -> None:
-        """rfc7162:2571"""
+        """rfc7162:2471"""
         for modifier in ("(UNCHANGEDSINCE)", "(UNCHANGEDSINCE -1)", "(SILLY 1)", "()"):
             self.assertEqual(self.store(f"1 {modifier} FLAGS (\\Seen)").status.kind, "BAD")
 
 
 class ChangedSinceTests(CondstoreTestCase):
     def test_only_what_changed_and_always_with_modseq(self) -> None:
-        """rfc7162:862"""
+        """rfc7162:871"""
         self.store("3 +FLAGS.SILENT (\\Seen)")
         answer = self.client.ok(f"UID FETCH 1:* (FLAGS) (CHANGEDSINCE {self.highest})")
         self.assertEqual(list(answer.messages), [3])
@@ -199,7 +199,7 @@ class ChangedSinceTests(CondstoreTestCase):
         self.assertEqual(answer.messages[3]["UID"], self.uids[2])
 
     def test_nothing_changed_is_ok(self) -> None:
-        """rfc7162:862"""
+        """rfc7162:871"""
         answer = self.client.ok(f"FETCH 1:* (FLAGS) (CHANGEDSINCE {self.highest})")
         self.assertEqual(answer.messages, {})
 

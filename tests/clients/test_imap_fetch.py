@@ -138,7 +138,7 @@ class SectionTests(ImapTestCase):
         self.assertEqual(found, b"Subject: four two\r\n\r\n")
 
     def test_a_message_without_body_has_only_its_header(self) -> None:
-        """rfc3501:3096"""
+        """rfc3501:3095"""
         content = b"Subject: x\r\nFrom: a@example.org\r\n"
         header, text = self.sections(content, "HEADER", "TEXT")
         self.assertEqual((header, text), (content, b""))

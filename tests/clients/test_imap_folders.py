@@ -112,7 +112,7 @@ class DeleteTests(FolderTestCase):
         self.client.ok("DELETE foo")
 
     def test_deleting_a_folder_that_another_session_has_selected(self) -> None:
-        """rfc2180:166"""
+        """rfc2180:188"""
         self.client.ok("CREATE Old")
         self.client.append(mail(), "Old")
         other = self.login("Old")
@@ -165,7 +165,7 @@ class RenameTests(FolderTestCase):
         self.assertLessEqual({"baz", "baz/rag", "baz/rag/zowie"}, set(self.client.listed()))
 
     def test_into_itself_is_refused(self) -> None:
-        """rfc3501:2056"""
+        """rfc3501:2055"""
         self.client.ok("CREATE foo/bar")
         self.client.no("RENAME foo foo/bar/foo")
         self.assertIn("foo/bar", self.client.listed())

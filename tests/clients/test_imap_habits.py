@@ -32,7 +32,7 @@ class ThunderbirdTests(ImapTestCase):
         return client
 
     def test_first_look_at_the_inbox(self) -> None:
-        """rfc3501:2992"""
+        """rfc3501:3003"""
         client = self.opened()
         flags = client.ok("UID fetch 1:* (FLAGS)").messages
         uids = [flags[number]["UID"] for number in sorted(flags)]
@@ -67,7 +67,7 @@ class ThunderbirdTests(ImapTestCase):
         client.ok("logout")
 
     def test_idling_between_commands_and_coming_back(self) -> None:
-        """rfc2177:60"""
+        """rfc2177:100"""
         client = self.opened()
         idle = client.idle()
         uid = self.login().append(mail("While idle"))
@@ -84,7 +84,7 @@ class ThunderbirdTests(ImapTestCase):
         self.assertEqual([items["UID"] for items in changed], [uid])
 
     def test_saving_a_sent_message_and_a_draft(self) -> None:
-        """rfc3501:2529"""
+        """rfc3501:2541"""
         client = self.opened()
         content = mail("Sent one", "Regards\r\n", "Message-ID: <sent.1@example.org>")
         answer = client.ok('append "Sent" (\\Seen) ', Literal(content))
@@ -111,7 +111,7 @@ class AppleMailTests(ImapTestCase):
         return client
 
     def test_accounts_are_discovered_with_status(self) -> None:
-        """rfc5819:119"""
+        """rfc5819:120"""
         client = self.opened()
         items = "MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ"
         answer = client.ok(f'LIST "" "*" RETURN (SPECIAL-USE STATUS ({items}))')
@@ -125,7 +125,7 @@ class AppleMailTests(ImapTestCase):
         )
 
     def test_fetching_new_mail(self) -> None:
-        """rfc3501:2992"""
+        """rfc3501:3003"""
         client = self.opened()
         client.ok("STATUS INBOX (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)")
         answer = client.ok("SELECT INBOX (CONDSTORE)")
@@ -154,7 +154,7 @@ class AppleMailTests(ImapTestCase):
         client.ok("LOGOUT")
 
     def test_searching(self) -> None:
-        """rfc3501:2723"""
+        """rfc3501:2735"""
         client = self.opened()
         client.ok("SELECT INBOX (CONDSTORE)")
         keys = 'CHARSET UTF-8 NOT DELETED OR (OR (OR FROM "you" TO "you") SUBJECT "you") BODY "you"'

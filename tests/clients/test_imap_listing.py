@@ -91,7 +91,7 @@ class ListTests(ImapTestCase):
         self.assertEqual(self.client.listed(f'"" {"%a*" * 40}b'), [])
 
     def test_children_are_told_of(self) -> None:
-        """rfc3348:88"""
+        """rfc3348:94"""
         flags = {value[2]: value[0] for value in self.client.ok('LIST "" *').values("LIST")}
         for name, found in flags.items():
             has = name in (b"work", b"work/2025", b"INBOX")
@@ -115,7 +115,7 @@ class ListTests(ImapTestCase):
             self.assertIn(USES[name.decode()], flags)
 
     def test_list_status_gives_a_status_for_each_selectable_name(self) -> None:
-        """rfc5819:119"""
+        """rfc5819:120"""
         self.client.append(mail(), "work")
         answer = self.client.ok('LIST "" % RETURN (STATUS (MESSAGES UNSEEN))')
         found = dict(answer.values("STATUS"))
@@ -123,7 +123,7 @@ class ListTests(ImapTestCase):
         self.assertEqual(found[b"work"], {"MESSAGES": 1, "UNSEEN": 1})
 
     def test_namespace(self) -> None:
-        """rfc2342:163"""
+        """rfc2342:162"""
         personal, others, shared = self.client.ok("NAMESPACE").one("NAMESPACE").value
         self.assertEqual((personal, others, shared), ([(b"", b"/")], None, None))
 
@@ -176,7 +176,7 @@ class StatusTests(ImapTestCase):
         self.assertEqual(found["UIDVALIDITY"], int(selected.code("UIDVALIDITY")))
 
     def test_only_what_was_asked_for(self) -> None:
-        """rfc3501:3909"""
+        """rfc3501:3910"""
         self.assertEqual(self.login().status("INBOX", "MESSAGES"), {"MESSAGES": 3})
 
     def test_item_names_in_any_case(self) -> None:
@@ -224,7 +224,7 @@ class QuotaTests(ImapTestCase):
         return self.client.ok("GETQUOTAROOT INBOX").one("QUOTAROOT").value[1][0]
 
     def test_getquotaroot_names_the_root_and_its_quota(self) -> None:
-        """rfc9208:272"""
+        """rfc9208:290"""
         answer = self.client.ok("GETQUOTAROOT INBOX")
         name, roots = answer.one("QUOTAROOT").value
         self.assertEqual(name, b"INBOX")
@@ -233,7 +233,7 @@ class QuotaTests(ImapTestCase):
         self.assertEqual(resources[b"STORAGE"][1], 1024)
 
     def test_usage_grows_with_what_is_stored(self) -> None:
-        """rfc9208:515"""
+        """rfc9208:543"""
         self.client.append(mail(body="x" * 100 + "\r\n" * 50_000))
         answer = self.client.ok(f'GETQUOTA "{self.root().decode()}"')
         used, limit = answer.one("QUOTA").value[1][b"STORAGE"]
@@ -247,5 +247,5 @@ class QuotaTests(ImapTestCase):
         self.assertEqual(self.client.status("INBOX", "MESSAGES"), {"MESSAGES": 0})
 
     def test_unknown_root_is_no(self) -> None:
-        """rfc9208:241"""
+        """rfc9208:253"""
         self.client.no('GETQUOTA "nobody"')

@@ -197,7 +197,7 @@ class AuthenticateTests(ImapTestCase):
         return client.until_tagged(tag, answer).status
 
     def test_plain_with_an_empty_challenge(self) -> None:
-        """rfc4959:148"""
+        """rfc4959:130"""
         client = self.connect()
         tag, answer = client.begin("AUTHENTICATE PLAIN")
         self.assertEqual(client.read(), b"")
@@ -261,7 +261,7 @@ class ScramTests(ImapTestCase):
     shared = True
 
     def test_scram_with_the_server_proving_itself(self) -> None:
-        """rfc5802:430"""
+        """rfc5802:431"""
         for initial in (False, True):
             client = self.connect()
             scram = Scram(self.address, self.password)
@@ -333,7 +333,7 @@ class EnableTests(ImapTestCase):
         self.assertEqual(client.ok("CAPABILITY").one("CAPABILITY").value, before)
 
     def test_enable_is_refused_before_login(self) -> None:
-        """rfc5161:124"""
+        """rfc5161:125"""
         self.connect().bad("ENABLE CONDSTORE")
 
     def test_enable_needs_an_argument(self) -> None:

@@ -91,7 +91,7 @@ class KeyTests(SearchTestCase):
         )
 
     def test_recent_new_and_old(self) -> None:
-        """rfc3501:2851; rfc3501:2871"""
+        """rfc3501:2851; rfc3501:2866"""
         self.finds({"RECENT": [1, 2, 3], "NEW": [1, 3], "OLD": []})
 
     def test_internal_dates_disregard_time_and_zone(self) -> None:
@@ -274,7 +274,7 @@ class ExtendedTests(SearchTestCase):
         return found
 
     def test_min_and_max(self) -> None:
-        """rfc4731:93"""
+        """rfc4731:94"""
         self.assertEqual(
             self.extended("SEARCH RETURN (MIN MAX) UNSEEN"), {"UID": False, "MIN": 1, "MAX": 3}
         )
@@ -284,7 +284,7 @@ class ExtendedTests(SearchTestCase):
         self.assertEqual(self.extended("SEARCH RETURN (COUNT) UNSEEN"), {"UID": False, "COUNT": 2})
 
     def test_all_is_a_set(self) -> None:
-        """rfc4731:110"""
+        """rfc4731:119"""
         self.assertEqual(self.extended("SEARCH RETURN (ALL) ALL"), {"UID": False, "ALL": [1, 2, 3]})
 
     def test_empty_list_means_all(self) -> None:
@@ -292,7 +292,7 @@ class ExtendedTests(SearchTestCase):
         self.assertEqual(self.extended("SEARCH RETURN () UNSEEN"), {"UID": False, "ALL": [1, 3]})
 
     def test_everything_at_once(self) -> None:
-        """rfc4731:87"""
+        """rfc4731:91"""
         self.assertEqual(
             self.extended("SEARCH RETURN (COUNT MIN ALL MAX) UNSEEN"),
             {"UID": False, "COUNT": 2, "MIN": 1, "ALL": [1, 3], "MAX": 3},
@@ -314,12 +314,12 @@ class ExtendedTests(SearchTestCase):
         )
 
     def test_with_charset(self) -> None:
-        """rfc4466:620"""
+        """rfc4466:611"""
         found = self.extended("SEARCH RETURN (COUNT) CHARSET UTF-8 SUBJECT lunch")
         self.assertEqual(found["COUNT"], 1)
 
     def test_unknown_options_are_bad(self) -> None:
-        """rfc4466:395"""
+        """rfc4466:633"""
         for options in ("(SILLY)", "MIN", "(MIN", "(PARTIAL)"):
             self.client.bad(f"SEARCH RETURN {options} ALL")
 

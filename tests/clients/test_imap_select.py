@@ -101,7 +101,7 @@ class SelectTests(ImapTestCase):
         self.assertEqual(set(client.fetch("1:*", "UID")), {1, 2, 3})
 
     def test_check_succeeds(self) -> None:
-        """rfc3501:2654"""
+        """rfc3501:2648"""
         self.login("INBOX").ok("CHECK")
 
 
@@ -130,7 +130,7 @@ class ClosingTests(ImapTestCase):
         self.assertEqual(self.left(), 3)
 
     def test_unselect_removes_nothing(self) -> None:
-        """rfc3691:70"""
+        """rfc3691:74"""
         self.client.ok("UNSELECT")
         self.assertEqual(self.left(), 3)
         self.client.bad("FETCH 1 FLAGS")

@@ -114,7 +114,7 @@ class CopyTests(ImapTestCase):
         }
 
     def test_copyuid_pairs_are_the_same_messages(self) -> None:
-        """rfc4315:176"""
+        """rfc4315:190"""
         before = self.contents("INBOX")
         for command in (
             "COPY 2:3 Archive",
@@ -177,7 +177,7 @@ class CopyTests(ImapTestCase):
         self.assertEqual(self.client.flags(1), {b"\\Seen", b"\\Deleted", b"$Forwarded"})
 
     def test_move_into_the_same_folder_keeps_the_messages(self) -> None:
-        """rfc6851:182"""
+        """rfc6851:178"""
         answer = self.client.ok("MOVE 1 INBOX")
         found = self.client.fetch("1:*", "(UID ENVELOPE)")
         self.assertEqual(
@@ -188,7 +188,7 @@ class CopyTests(ImapTestCase):
         self.assertTrue(answer.has_code("COPYUID") or answer.of("EXPUNGE") == [])
 
     def test_expunges_of_a_move_count_down(self) -> None:
-        """rfc6851:186"""
+        """rfc6851:194"""
         answer = self.client.ok("MOVE 2:4 Archive")
         self.assertEqual(len(answer.of("EXPUNGE")), 3)
         self.assertEqual((self.client.exists, self.client.search("ALL")), (1, [1]))

@@ -143,7 +143,7 @@ class EnvelopeTests(StructureTestCase):
         self.assertEqual(found.from_[0].name, b"=?utf-8?q?J=C3=BCrgen?=")
 
     def test_folded_fields_are_unfolded(self) -> None:
-        """rfc3501:4906"""
+        """rfc3501:4903"""
         found = self.envelope(b"From: a@example.org", b"Subject: one", b" two", b"\tthree")
         self.assertEqual(found.subject.split(), [b"one", b"two", b"three"])
         self.assertNotIn(b"\n", found.subject)
@@ -255,14 +255,14 @@ class BodyStructureTests(StructureTestCase):
         self.assertEqual((found.parts[0].type, found.parts[0].lines), (b"text", 2))
 
     def test_defaults(self) -> None:
-        """rfc3501:4127; rfc2045:575"""
+        """rfc3501:4127; rfc2045:737"""
         found = self.structure(b"Subject: x", b"", b"Body", b"")
         self.assertEqual((found.type, found.subtype), (b"text", b"plain"))
         self.assertEqual(found.encoding.lower(), b"7bit")
         self.assertEqual((found.id, found.description), (None, None))
 
     def test_parts_of_a_digest_are_messages(self) -> None:
-        """rfc2046:1560"""
+        """rfc2046:1446"""
         found = self.structure(
             b"Content-Type: multipart/digest; boundary=d",
             b"",
