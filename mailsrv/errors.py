@@ -172,7 +172,7 @@ class MessageTooLarge(MailsrvError):
 
 
 class MailboxNotReady(MailsrvError):
-    """The alias has no mailbox yet: its owner never set a password, so there is no key to seal to."""
+    """The alias has no mailbox yet: no password was ever set, so there is no key to seal to."""
 
     imap_code = "UNAVAILABLE"
     smtp_code = 450
