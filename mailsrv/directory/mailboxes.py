@@ -32,6 +32,26 @@ class Mailboxes(Part):
         row = self._find_current(alias_id=alias_id)
         return None if row is None else MailboxRecord(*row)
 
+    def settled_mailbox(self, alias_id: str) -> MailboxRecord | None:
+        """Return the current file after all changes under way have ended.
+
+        For who lost the database while it committed and has to know what became of it.
+        """
+        table = schema.mailbox
+        query = _RECORD.where(table.c.alias_id == alias_id, table.c.state == schema.CURRENT)
+        with self._database.reading() as connection:
+            # every change of a mailbox holds this row until it ends
+            connection.execute(select(schema.revision.c.value).with_for_update())
+            row = connection.execute(query).first()
+        return None if row is None else MailboxRecord(*row)
+
+    def knows_mailbox(self, mailbox_id: str) -> bool:
+        """Tell whether this file is anybody's, in whatever state."""
+        table = schema.mailbox
+        with self._database.reading() as connection:
+            found = connection.execute(select(table.c.id).where(table.c.id == mailbox_id)).first()
+        return found is not None
+
     def archived_mailboxes(self, alias_id: str) -> list[MailboxRecord]:
         """Return the files that starting over left, oldest first."""
         table = schema.mailbox

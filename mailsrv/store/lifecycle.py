@@ -112,7 +112,8 @@ class Lifecycle:
         """A generated password for one device or program. AuthenticationFailed, InvalidInput."""
         if not scopes or not set(scopes) <= set(ALL_SCOPES):
             raise InvalidInput(f"scope: expected one or more of {', '.join(ALL_SCOPES)}")
-        if not label.strip():
+        label = label.strip()
+        if not label or label == MAIN_LABEL:
             raise InvalidInput("label: expected a name for the device or program")
         password = generate_password()
         with self._changing(address) as alias:
@@ -124,7 +125,7 @@ class Lifecycle:
                 iterations=verifier.iterations,
                 file_key=opened.key,
                 alias=alias.id,
-                label=label.strip(),
+                label=label,
                 scopes=scopes,
                 main=False,
                 now=self._now(),
@@ -167,10 +168,12 @@ class Lifecycle:
         with self._volume.exclusive(file_id):
             try:
                 yield file_id
-            except Exception as error:
-                record = self._directory.mailbox(alias.id)
+            except BaseException as error:
+                record = self._directory.settled_mailbox(alias.id)
                 if record is None or record.id != file_id:
                     self._volume.remove_mailbox(file_id)
+                    raise
+                if not isinstance(error, Exception):
                     raise
                 log_unexpected(error)
 

@@ -1,12 +1,13 @@
-"""Remove what a crash left on the volume: files that the directory does not name.
+"""Remove what a crash left on the volume: mailbox files that nothing will ever name.
 
 Two kinds: files that were replaced and noted as discarded, and new ones that never became an
-alias's mailbox. The second kind goes only after an hour and only when no process is at work on
-it. Waiting mail is never removed here, whoever it waits for.
+alias's mailbox. That the directory does not name a file is no proof of the second: it may be a
+directory restored from a backup, or the wrong one. The lock that its maker left behind is, since
+it stands from before the file is made until after it is named. Waiting mail is never removed
+here, whoever it waits for.
 """
 
 import os
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from twisted.logger import Logger
 
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailboxBusy
-from mailsrv.store.volume import LOCK_NAME, MAILBOX_NAME, Volume
+from mailsrv.store.volume import LOCK_NAME, Volume
 
 GRACE = timedelta(hours=1)
 
@@ -30,43 +31,25 @@ def remove_orphans(directory: Directory, volume: Volume, now: Callable[[], datet
         directory.forget_mailbox(file_id)
         removed.append(file_id)
     limit = (now() - GRACE).timestamp()
-    for name in _older_than(volume, LOCK_NAME, limit):
-        with suppress(MailboxBusy), volume.exclusive(name, patience=0):
-            pass  # to give it back removes it
-    for file_id in sorted(_older_than(volume, MAILBOX_NAME, limit) - _named(directory)):
-        try:
-            with volume.exclusive(file_id, patience=0):
-                # named in the moment before the lock was ours: then it is a mailbox now
-                if file_id not in _named(directory):
-                    volume.remove_mailbox(file_id)
-                    removed.append(file_id)
-        except MailboxBusy:
-            continue
+    for file_id in _locks_older_than(volume, limit):
+        # to give the lock back removes it, whatever it stood for
+        with suppress(MailboxBusy), volume.exclusive(file_id, patience=0):
+            if volume.mailbox(file_id).exists() and not directory.knows_mailbox(file_id):
+                volume.remove_mailbox(file_id)
+                removed.append(file_id)
     if removed:
         log.info("Removed {count} files that nobody names", count=len(removed))
     return removed
 
 
-def _older_than(volume: Volume, names: re.Pattern[str], limit: float) -> set[str]:
-    newest: dict[str, float] = {}
+def _locks_older_than(volume: Volume, limit: float) -> list[str]:
+    """What crashed processes were at work on: ids of files and of aliases."""
+    found: list[str] = []
     with os.scandir(volume.mailboxes) as entries:
         for entry in entries:
-            found = names.fullmatch(entry.name)
-            if found is None:
-                continue
-            try:
-                changed = entry.stat().st_mtime
-            except FileNotFoundError:
-                continue
-            newest[found[1]] = max(changed, newest.get(found[1], 0.0))
-    return {file_id for file_id, changed in newest.items() if changed < limit}
-
-
-def _named(directory: Directory) -> set[str]:
-    named: set[str] = set()
-    for alias in directory.aliases():
-        current = directory.mailbox(alias.id)
-        if current is not None:
-            named.add(current.id)
-        named.update(record.id for record in directory.archived_mailboxes(alias.id))
-    return named
+            lock = LOCK_NAME.fullmatch(entry.name)
+            if lock is not None:
+                with suppress(FileNotFoundError):
+                    if entry.stat().st_mtime < limit:
+                        found.append(lock[1])
+    return sorted(found)

@@ -26,7 +26,6 @@ from mailsrv.errors import (
 )
 
 SECRET_OCTETS = 32
-MAILBOX_NAME = re.compile(r"([0-9a-f]{24})\.sqlite(-wal|-shm|-journal)?")
 LOCK_NAME = re.compile(r"([0-9a-f]{24})\.lock")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -105,8 +104,8 @@ class Volume:
     def exclusive(self, name: str, patience: float = 5.0) -> Iterator[None]:
         """Hold the lock ``name`` among all processes; MailboxBusy after ``patience`` seconds.
 
-        The lock is a file that goes with its holder: removed at the end, and without effect
-        when a crash leaves it behind.
+        The lock is a file that goes with its holder: removed at the end. One that a crash leaves
+        behind locks nobody out, and tells what the holder was at work on (``orphans``).
         """
         path = self.mailboxes / f"{name}.lock"
         with naming(path):

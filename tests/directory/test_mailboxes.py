@@ -1,9 +1,12 @@
 """Credentials and files: the one transaction that switches them, and what login reads."""
 
+import threading
 from datetime import UTC, datetime
 
 import msgspec
+from sqlalchemy import insert
 
+from mailsrv.directory import schema
 from mailsrv.directory.credentials import MAX_CREDENTIALS
 from mailsrv.errors import InvalidInput, MailboxMoved, MailsrvError, NoSuchAlias
 from mailsrv.keys.credential import unlock
@@ -164,6 +167,22 @@ class MailboxTests(DirectoryCase):
         self.assertEqual(self.directory.discarded_mailboxes(), [])
         self.assertIsNotNone(self.directory.mailbox(self.alias.id))
 
+    def test_every_file_is_known_until_it_is_forgotten(self) -> None:
+        first = self.add_mailbox(self.alias.id)
+        second = self.add_mailbox(self.alias.id, replaces=first)
+        known = self.directory.knows_mailbox
+        self.assertEqual([known(one) for one in (first, second, "0" * 24)], [True, True, False])
+        self.directory.forget_mailbox(first)
+        self.assertEqual([known(one) for one in (first, second)], [False, True])
+
+    def test_what_became_of_a_change_is_known_when_it_has_ended(self) -> None:
+        self.assertIsNone(self.directory.settled_mailbox(self.alias.id))
+        self.add_mailbox(self.alias.id)
+        other = self.open()
+        self.assertEqual(
+            other.settled_mailbox(self.alias.id), self.directory.mailbox(self.alias.id)
+        )
+
     def test_new_salt_and_count(self) -> None:
         first = self.add_mailbox(self.alias.id)
         salt = bytes(reversed(SALT))
@@ -270,7 +289,25 @@ class MailboxOnSQLiteTests(MailboxTests, OnSQLite):
 
 
 class MailboxOnPostgreSQLTests(MailboxTests, OnPostgreSQL):
-    pass
+    def test_a_commit_that_is_still_on_its_way_is_waited_for(self) -> None:
+        found: list[object] = []
+        asking = threading.Thread(
+            target=lambda: found.append(self.open().settled_mailbox(self.alias.id))
+        )
+        row = insert(schema.mailbox).values(
+            id="a" * 24,
+            alias_id=self.alias.id,
+            state=schema.CURRENT,
+            public_key=b"k",
+            created="2026-11-23T10:00:00Z",
+        )
+        with self.directory._database.writing() as connection:
+            connection.execute(row)
+            asking.start()
+            asking.join(0.3)
+            self.assertEqual(found, [])
+        asking.join()
+        self.assertEqual(found, [self.directory.mailbox(self.alias.id)])
 
 
 del CredentialTests, MailboxTests

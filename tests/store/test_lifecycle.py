@@ -26,7 +26,7 @@ from mailsrv.store.orphans import remove_orphans
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import Delivery
 from mailsrv.store.waiting import WaitingFiles
-from tests.store.world import World, now
+from tests.store.world import World, now, open_directory
 
 ADDRESS = "hello@example.com"
 CHOSEN = "seven quiet herons cross the marsh"
@@ -75,6 +75,13 @@ class TestFirstPassword(LifecycleCase):
         self.lifecycle.set_first_password(ADDRESS)
         self.assertRaises(AlreadyExists, self.lifecycle.set_first_password, ADDRESS)
         self.assertEqual(len(self.world.files("*.sqlite")), 1)
+
+    def test_who_gives_up_leaves_no_file(self) -> None:
+        with mock.patch.object(
+            type(self.world.directory), "set_mailbox", side_effect=KeyboardInterrupt
+        ):
+            self.assertRaises(KeyboardInterrupt, self.lifecycle.set_first_password, ADDRESS, CHOSEN)
+        self.assertEqual(self.world.files(), [])
 
     def test_unknown_address(self) -> None:
         self.assertRaises(NoSuchAlias, self.lifecycle.set_first_password, "x@example.com")
@@ -280,7 +287,24 @@ class TestOrphans(LifecycleCase):
         self.leave(f"{self.orphan}.sqlite")
         with self.world.volume.exclusive(self.orphan):
             self.assertEqual(self.sweep(), [])
-        self.assertEqual(self.sweep(), [self.orphan])
+
+    def test_leaves_mailboxes_that_another_directory_names(self) -> None:
+        elsewhere = self.world.base / "restored"
+        elsewhere.mkdir()
+        restored = open_directory(elsewhere)
+        self.addCleanup(restored.close)
+        later = now() + timedelta(days=9)
+        self.assertEqual(remove_orphans(restored, self.world.volume, lambda: later), [])
+        self.assertEqual(self.world.files("*.sqlite"), self.known)
+
+    def test_a_lock_left_behind_costs_no_mailbox(self) -> None:
+        current = self.opened(self.lifecycle.start_over(ADDRESS)).mailbox
+        archived = self.world.directory.archived_mailboxes(self.alias)[0].id
+        for name in (current, archived, self.alias):
+            self.leave(f"{name}.lock")
+        known = self.world.files("*.sqlite")
+        self.assertEqual(self.sweep(), [])
+        self.assertEqual(self.world.files(), known)
 
     def test_never_takes_waiting_mail_or_strangers(self) -> None:
         names = [f"{self.orphan}.waiting.sqlite", f"{self.orphan}.aside.sqlite", "notes.txt"]
