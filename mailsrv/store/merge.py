@@ -58,7 +58,7 @@ class Merger:
             messages=len(rows) - len(aside),
             folder_id=appended.folder_id if appended else 0,
             modseq=appended.modseq if appended else 0,
-            more=bool(rows) and not empty,
+            more=not empty,
         )
 
     def _limit(self, waiting: WaitingMail) -> int:

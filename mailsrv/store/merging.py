@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mailsrv.errors import MailsrvError
+from mailsrv.errors import KeyGone, MailsrvError
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merged, Merger
 from mailsrv.store.notifications import Notifications
@@ -14,6 +15,18 @@ from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers
 
 log = Logger()
+
+
+@attrs.define
+class _Run:
+    """A merge under way, and who waits for it."""
+
+    mailbox: str
+    asked: list[Deferred[int]]
+    again: bool = False
+    """Somebody asked after it began: what came since may have escaped its last look."""
+    abandoned: bool = False
+    """Its session logged out on the way, so who joined it has to go on alone."""
 
 
 class Merging:
@@ -34,7 +47,7 @@ class Merging:
         self._usages = usages
         self._notifications = notifications
         self._came = came
-        self._running: dict[str, list[Deferred[int]]] = {}
+        self._running: dict[str, _Run] = {}
 
     async def merge(self, access: Access, most: int | None = None) -> int:
         """Merge what waits; how many messages came.
@@ -42,11 +55,14 @@ class Merging:
         With ``most`` it answers after about so many and goes on behind. A mailbox that takes
         no mail now (full disk, busy) leaves it waiting; that is logged and no error here.
         """
-        joined = self._running.get(access.alias)
-        if joined is not None:
+        while (running := self._running.get(access.alias)) is not None:
             end: Deferred[int] = Deferred()
-            joined.append(end)
-            return await end
+            running.asked.append(end)
+            running.again = True
+            count = await end
+            # one that fills the file before a password change or a new start is no help
+            if running.mailbox == access.mailbox and not running.abandoned:
+                return count
         enough: Deferred[int] = Deferred()
         self._workers.begin(lambda: self._run(access, most, enough)).addErrback(
             lambda _: None if enough.called else enough.callback(0)
@@ -55,20 +71,22 @@ class Merging:
 
     async def _run(self, access: Access, most: int | None, enough: Deferred[int]) -> None:
         alias = access.alias
-        joined = self._running[alias] = [enough]
+        running = self._running[alias] = _Run(access.mailbox, [enough])
         count = 0
         try:
             more = True
             while more:
+                running.again = False
                 merged = await self._workers.run_for(alias, self._batch, access)
                 count += merged.messages
-                more = merged.more and not self._workers.closing
+                more = (merged.more or running.again) and not self._workers.closing
                 if merged.messages:
                     self._notifications.announce(alias, merged.folder_id, merged.modseq)
                     self._came(alias)
                 if most is not None and count >= most:
-                    _answer(joined, count)
+                    _answer(running.asked, count)
         except MailsrvError as error:
+            running.abandoned = isinstance(error, KeyGone)
             log.info(
                 "Mail of alias {alias} goes on waiting: {kind}",
                 alias=alias,
@@ -76,7 +94,7 @@ class Merging:
             )
         finally:
             del self._running[alias]
-            _answer(joined, count)
+            _answer(running.asked, count)
 
     def _batch(self, access: Access) -> Merged:
         with self._mailboxes.of(access) as mailbox:
