@@ -9,8 +9,9 @@ import secrets
 
 import attrs
 
+from mailsrv.directory.addresses import parse
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import AuthenticationFailed, NoSuchAlias
+from mailsrv.errors import AuthenticationFailed, InvalidInput, NoSuchAlias
 from mailsrv.keys.credential import Credential, match_client_key, match_proof, unlock
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.scram import Verifier, client_key_from_password, server_signature
@@ -64,7 +65,7 @@ class Authentication:
 
     def _parameters(self, address: str) -> tuple[str, ScramChallenge]:
         """The alias and its parameters; for a stranger the same questions and work."""
-        invented = self._secret.invented(address.casefold())
+        invented = self._secret.invented(_one_spelling(address))
         known = self._directory.scram_parameters(address)
         if known is None:
             return _NO_ALIAS, invented
@@ -94,6 +95,14 @@ class Authentication:
             credential=credential,
             key=unlock(credential, client_key, alias.id),
         )
+
+
+def _one_spelling(address: str) -> str:
+    # every spelling of an address that is ours has one salt; so it has to be for the others
+    try:
+        return str(parse(address))
+    except InvalidInput:
+        return address.casefold()
 
 
 _NO_ALIAS = "0" * 24

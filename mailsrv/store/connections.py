@@ -27,6 +27,7 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.store.workers import log_unexpected
 
 HARMLESS = (
     AlreadyExists,
@@ -184,4 +185,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _close(connections: list[_Connection]) -> None:
     for connection in connections:
-        connection.mailbox.close()
+        try:
+            connection.mailbox.close()
+        except Exception as error:  # noqa: BLE001 - one that fails must not keep others open
+            log_unexpected(error)

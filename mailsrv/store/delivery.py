@@ -88,6 +88,7 @@ class Deliveries:
                 await self._write(alias, self._take(queue))
         finally:
             del self._queues[alias]
+            _fail(queue.waiting, Unavailable("the message cannot be stored now"))
 
     def _take(self, queue: _Queue) -> list[tuple[Delivery, Deferred[Delivered]]]:
         octets = count = 0

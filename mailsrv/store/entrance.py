@@ -1,14 +1,25 @@
 """Logging in and out: a proof becomes a session with its key in the vault."""
 
+import math
 import secrets
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 import attrs
+from twisted.internet.defer import DeferredSemaphore
+from twisted.internet.task import deferLater
 
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import MailboxMissing, MailboxMoved, WrongKey
+from mailsrv.errors import (
+    AuthenticationFailed,
+    MailboxMissing,
+    MailboxMoved,
+    MailsrvError,
+    WrongKey,
+)
 from mailsrv.keys.vault import Vault
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.interfaces import IListener
@@ -34,11 +45,16 @@ class _Admitted:
 
 
 class Entrance:
-    """Reactor's thread, but for the methods that begin with ``_admit`` and ``_look``."""
+    """Reactor's thread, but for the methods that begin with ``_admit``, ``_look`` and ``_note``.
+
+    Who cannot log in learns so after a whole number of ``limits.refusal_seconds``, whatever it
+    took to find out: how long it took would tell whether the address is one of ours.
+    """
 
     def __init__(
         self,
         *,
+        reactor: Any,
         workers: Workers,
         directory: Directory,
         authentication: Authentication,
@@ -52,6 +68,7 @@ class Entrance:
         now: Callable[[], datetime],
         limits: Limits,
     ) -> None:
+        self._reactor = reactor
         self._workers = workers
         self._directory = directory
         self._authentication = authentication
@@ -64,6 +81,7 @@ class Entrance:
         self._revocation = revocation
         self._now = now
         self._limits = limits
+        self._turns = DeferredSemaphore(limits.logins_at_once)
         self._uses: dict[str, datetime] = {}
         self._uses_lock = threading.Lock()
 
@@ -75,20 +93,24 @@ class Entrance:
         self, address: str, password: str, scope: Scope, listener: IListener | None
     ) -> Access:
         """By password."""
-        admitted = await self._workers.run(
-            self._admit, lambda: self._authentication.with_password(address, password, scope)
+        admitted = await self._ask(
+            lambda: self._authentication.with_password(address, password, scope)
         )
-        return await self._enter(admitted, listener)
+        access = self._enter(admitted, listener)
+        mail_waits = admitted.mail_waits
+        del admitted  # from here on the key lies in the vault alone
+        return await self._welcome(access, mail_waits)
 
     async def login_scram(
         self, address: str, proof: ScramProof, scope: Scope, listener: IListener | None
     ) -> ScramAccepted:
         """By SCRAM proof."""
-        admitted = await self._workers.run(
-            self._admit, lambda: self._authentication.with_proof(address, proof, scope)
-        )
-        access = await self._enter(admitted, listener)
-        return ScramAccepted(access=access, server_signature=admitted.opened.signature)
+        admitted = await self._ask(lambda: self._authentication.with_proof(address, proof, scope))
+        access = self._enter(admitted, listener)
+        signature, mail_waits = admitted.opened.signature, admitted.mail_waits
+        del admitted
+        await self._welcome(access, mail_waits)
+        return ScramAccepted(access=access, server_signature=signature)
 
     def logout(self, access: Access) -> None:
         """Forget key and listener; the last session of a mailbox closes its connections."""
@@ -108,7 +130,21 @@ class Entrance:
         except Exception as error:  # noqa: BLE001 - one listener's fault is not the others'
             log_unexpected(error)
 
-    async def _enter(self, admitted: _Admitted, listener: IListener | None) -> Access:
+    async def _ask(self, prove: Callable[[], Opened]) -> _Admitted:
+        """Let a login have a thread: some at a time, so that guessing leaves threads to others."""
+        began = self._reactor.seconds()
+        try:
+            await self._turns.acquire()
+            try:
+                return await self._workers.run(self._admit, prove)
+            finally:
+                self._turns.release()
+        except AuthenticationFailed:
+            step, took = self._limits.refusal_seconds, self._reactor.seconds() - began
+            await deferLater(self._reactor, math.ceil(took / step) * step - took)
+            raise
+
+    def _enter(self, admitted: _Admitted, listener: IListener | None) -> Access:
         opened = admitted.opened
         access = Access(
             session=secrets.token_hex(12),
@@ -120,7 +156,10 @@ class Entrance:
         )
         self._sessions.add(access, listener, opened.public_key)
         self._revocation.entered(admitted.revision)
-        if not admitted.mail_waits:
+        return access
+
+    async def _welcome(self, access: Access, mail_waits: bool) -> Access:
+        if not mail_waits:
             # what was sealed after the look and before the session was there has no one else
             # to bring it in
             self._workers.begin(lambda: self.merge(access)).addErrback(lambda _: None)
@@ -155,7 +194,8 @@ class Entrance:
         with self._mailboxes.just_opened(opened) as mailbox:
             # what a crash kept from being written to the directory is put right here
             self._usages.measure(opened.alias, mailbox)
-        self._note_use(opened.credential.id)
+        with suppress(MailsrvError):  # a directory that cannot be written still lets owners in
+            self._note_use(opened.credential.id)
         return _Admitted(opened, revision, self._files.exist(opened.public_key))
 
     def _note_use(self, credential: str) -> None:

@@ -16,6 +16,10 @@ class Limits:
     """Mailbox connections kept open at once, in use or idle; those in use are never refused."""
     work_per_alias: int = 3
     """Requests of one alias that may hold a worker thread at once; more wait their turn."""
+    logins_at_once: int = 4
+    """Logins that may hold a worker thread at once: fewer than there are threads."""
+    refusal_seconds: float = 0.1
+    """A refused login is answered after a multiple of this."""
     queued_octets: int = 256 * MIB
     """Deliveries in memory that are not on disk yet; more are refused for now."""
     batch_messages: int = 100

@@ -159,6 +159,7 @@ class LocalStore:
             message_octets=self._limits.message_octets,
         )
         self._entrance = Entrance(
+            reactor=self._reactor,
             workers=self._workers,
             directory=self._directory,
             authentication=Authentication(self._directory, secret),

@@ -46,10 +46,12 @@ class Mailboxes:
     @contextmanager
     def just_opened(self, opened: Opened) -> Iterator[Mailbox]:
         """The mailbox of who has this moment proved to own it."""
+        alias, file_id = opened.alias, opened.mailbox
         with self._connections.use(
-            self._volume.mailbox(opened.mailbox),
+            self._volume.mailbox(file_id),
             lambda: opened.key,
-            lambda: self._check_current(opened.alias, opened.mailbox),
+            # outlives this call, and so must not hold the key
+            lambda: self._check_current(alias, file_id),
         ) as mailbox:
             yield mailbox
 

@@ -4,10 +4,11 @@ Those about folders and messages are in ``mailsrv.mailbox.values`` and ``.criter
 exported here too, since front ends import from the store alone.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
+from mailsrv.keys.quiet import Quiet
 from mailsrv.mailbox.criteria import *  # noqa: F403
 from mailsrv.mailbox.values import *  # noqa: F403
 
@@ -41,8 +42,10 @@ class ScramChallenge(msgspec.Struct, frozen=True):
     iterations: int
 
 
-class ScramProof(msgspec.Struct, frozen=True):
+class ScramProof(Quiet, frozen=True):
     """What the client sent, enough to verify it against each credential (rfc5802:247)."""
+
+    shown: ClassVar[tuple[str, ...]] = ()
 
     auth_message: bytes
     proof: bytes
@@ -75,8 +78,10 @@ class Recipient(msgspec.Struct, frozen=True):
     """What followed "+" in the local part."""
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(Quiet, frozen=True):
     """A message for one alias. ``content`` already has Return-Path and Received."""
+
+    shown: ClassVar[tuple[str, ...]] = ("delivery_id", "received")
 
     content: bytes
     delivery_id: str

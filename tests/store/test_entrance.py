@@ -1,0 +1,100 @@
+"""Logging in under attack: what refusals tell, what guessing costs others, what stays in memory."""
+
+import gc
+import threading
+import time
+from typing import Any, ClassVar
+from unittest import mock
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from mailsrv.errors import AuthenticationFailed, DiskFull
+from mailsrv.store.authentication import Authentication, Opened
+from mailsrv.store.values import Delivery, ScramProof
+from tests.store.cases import ADDRESS, StoreCase
+from tests.store.conformance import delivery, message
+from tests.store.world import until
+
+SPELLINGS = ("é@example.com", "e\u0301@EXAMPLE.com", '"É"@example.com', "é@\uff45xample.com")
+
+
+class TestWhatAStrangerLearns(StoreCase):
+    limits: ClassVar = {"refusal_seconds": 0.2}
+
+    async def test_every_spelling_of_an_address_has_one_salt_whether_it_is_ours_or_not(
+        self,
+    ) -> None:
+        async def salts() -> set[bytes]:
+            return {(await self.store.scram_challenge(one)).salt for one in SPELLINGS}
+
+        self.assertEqual(len(await salts()), 1)
+        self.world.mailbox(SPELLINGS[0])
+        self.assertEqual(len(await salts()), 1)
+
+    async def test_refusals_take_the_same_time_whatever_it_took_to_find_out(self) -> None:
+        seconds = reactor.seconds  # type: ignore[attr-defined]
+        proof = ScramProof(b"n=x", bytes(32))
+        for asked in (
+            lambda: self.store.login(ADDRESS, "wrong", "imap", None),
+            lambda: self.store.login("nobody@example.com", "wrong", "imap", None),
+            lambda: self.store.login(ADDRESS, "x" * 5000, "imap", None),
+            lambda: self.store.login_scram(ADDRESS, proof, "imap", None),
+        ):
+            began = seconds()
+            await self.fails(AuthenticationFailed, asked())
+            self.assertGreaterEqual(seconds() - began, 0.19)
+
+
+class TestWhatGuessingCosts(StoreCase):
+    limits: ClassVar = {"logins_at_once": 2}
+
+    async def test_slow_logins_leave_threads_to_others(self) -> None:
+        access = await self.enter()
+        gate = threading.Event()
+        inside: list[int] = []
+
+        def slow(*_given: Any) -> Any:
+            inside.append(1)
+            gate.wait(10)
+            raise AuthenticationFailed("no")
+
+        with mock.patch.object(Authentication, "with_password", slow):
+            guesses: list[Deferred[Any]] = [
+                self.store.login(f"{n}@example.com", "x", "imap", None) for n in range(20)
+            ]
+            await until(lambda: len(inside) == 2)
+            await self.store.deliver(self.alias, delivery("meanwhile"))
+            self.assertEqual(await self.stored(access), [message("meanwhile")])
+            self.assertEqual(len(inside), 2)
+            gate.set()
+            for guess in guesses:
+                await self.fails(AuthenticationFailed, guess)
+        self.assertTrue(await self.enter())
+
+
+class TestLoggingIn(StoreCase):
+    async def test_a_directory_that_takes_no_writes_lets_owners_in(self) -> None:
+        with mock.patch.object(
+            type(self.world.directory), "used_credential", side_effect=DiskFull("x")
+        ):
+            self.assertTrue(await self.enter())
+
+    async def test_the_key_lies_in_the_vault_alone_while_mail_is_merged(self) -> None:
+        await self.store.deliver(self.alias, delivery("x"))
+        bare: list[int] = []
+
+        def look(*_given: Any) -> Any:
+            time.sleep(0.2)  # until the reactor has left the call that let the owner in
+            gc.collect()
+            bare.append(sum(isinstance(one, Opened) for one in gc.get_objects()))
+            raise DiskFull("enough")
+
+        with mock.patch.object(self.store._merging, "_batch", look):
+            before = sum(isinstance(one, Opened) for one in gc.get_objects())
+            await self.enter()
+        self.assertEqual(bare, [before])
+
+    def test_reprs_show_nothing(self) -> None:
+        self.assertNotIn("secret", repr(ScramProof(b"secret", b"secret")))
+        self.assertNotIn("secret", repr(Delivery(b"secret", "id", "2026-11-23T10:00:00Z")))
