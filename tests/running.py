@@ -28,7 +28,7 @@ PORTS = (25, 143, 993)
 def free_port_base() -> int:
     """A port base at which no listener's port is taken now."""
     for _ in range(200):
-        base = random.randrange(21000, 50000)
+        base = random.randrange(21000, 31000)
         if all(_is_free(base + port) for port in PORTS):
             return base
     raise RuntimeError("no free ports on loopback")

@@ -82,7 +82,7 @@ def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
 def create(path: Path, key: FileKey) -> apsw.Connection:
     """Make a new encrypted file, readable by its owner alone. AlreadyExists."""
     try:
-        _make_empty(path, os.O_EXCL)
+        _make_empty(path)
     except FileExistsError:
         raise AlreadyExists("a file of that name is already there") from None
     try:
@@ -94,17 +94,19 @@ def create(path: Path, key: FileKey) -> apsw.Connection:
 
 def open_or_create(path: Path, key: FileKey) -> apsw.Connection:
     """Open a file, which is made when it is missing or empty: several may do so at once."""
-    if not path.exists() or not path.stat().st_size:
-        _make_empty(path, 0)
+    with suppress(FileExistsError):
+        _make_empty(path)
+    if not path.stat().st_size:
         connection = _fill(path, key)
         sync_file(path.parent)
         return connection
     return connect(path, key)
 
 
-def _make_empty(path: Path, flags: int) -> None:
+def _make_empty(path: Path) -> None:
+    """FileExistsError, without having touched what is there."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | flags, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600))
     except FileExistsError:
         raise
     except OSError as error:
@@ -120,11 +122,23 @@ def _fill(path: Path, key: FileKey) -> apsw.Connection:
 
 
 def _require_encrypted(connection: apsw.Connection, path: Path, key: FileKey) -> None:
-    with path.open("rb") as file:
-        start = file.read(len(key.salt))
-    if start != key.salt:
+    if first_octets(path, len(key.salt)) != key.salt:
         connection.close()
         raise StorageFailed("the new mailbox file does not begin as an encrypted one")
+
+
+def first_octets(path: Path, count: int) -> bytes:
+    """The beginning of the file as it lies on the disk, read through SQLite.
+
+    Closing a descriptor of our own would give back the locks that other connections of this
+    process have on the file: POSIX locks belong to the process, and SQLite knows how to wait.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB
+    file = apsw.VFSFile("unix", str(path), [flags, 0])
+    try:
+        return file.xRead(count, 0)
+    finally:
+        file.xClose()
 
 
 def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connection:
@@ -212,12 +226,10 @@ def _found_no_room(error: BaseException, connection: apsw.Connection) -> bool:
 def _why_unreadable(path: Path, key: FileKey) -> MailsrvError:
     """Tell a wrong key from a damaged first page, as far as that can be told."""
     try:
-        with path.open("rb") as file:
-            start = file.read(24)
-            size = os.fstat(file.fileno()).st_size
-    except OSError as error:
-        return _from_os(error)
-    if size < _PAGE or start[16:] != _CLEAR_HEADER:
+        start = first_octets(path, 24)
+    except apsw.Error as error:
+        return StorageFailed(f"the mailbox file cannot be read ({type(error).__name__})")
+    if start[16:] != _CLEAR_HEADER:
         return MailboxDamaged("the mailbox file is cut short or is not a mailbox file")
     if _reads_without_authentication(path, key):
         return MailboxDamaged("the first page of the mailbox file is damaged")

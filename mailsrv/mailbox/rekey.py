@@ -62,9 +62,8 @@ def _uri(target: Path, key: FileKey) -> str:
 
 
 def _verify(target: Path, key: FileKey, expected: dict[str, int]) -> None:
-    with target.open("rb") as file:
-        if file.read(len(key.salt)) != key.salt:
-            raise MailboxDamaged("the copy does not begin as an encrypted file")
+    if connections.first_octets(target, len(key.salt)) != key.salt:
+        raise MailboxDamaged("the copy does not begin as an encrypted file")
     copy = connections.connect(target, key)
     try:
         with translated(copy):

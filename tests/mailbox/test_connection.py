@@ -49,6 +49,21 @@ class OpeningTests(MailboxTestCase):
             self.assertFalse(data.startswith(b"SQLite format 3"), path)
             self.assertNotIn(marker, data, path)
 
+    def test_what_fails_beside_an_open_mailbox_leaves_its_locks(self) -> None:
+        """Closing any descriptor of a file gives back all locks that the process has on it."""
+        before = self.locks()
+        self.assertTrue(before)
+        with self.assertRaises(WrongKey):
+            Mailbox.open(self.path, new_key(), self.now)
+        with self.assertRaises(AlreadyExists):
+            Mailbox.create(self.path, self.key, self.now)
+        self.assertEqual(self.locks(), before)
+
+    def locks(self) -> list[str]:
+        inode = f":{self.path.stat().st_ino} "
+        lines = Path("/proc/locks").read_text().splitlines()
+        return sorted(line.partition(":")[2] for line in lines if inode in line)
+
     def test_an_existing_file_is_never_created_over(self) -> None:
         before = self.path.read_bytes()
         with self.assertRaises(AlreadyExists):
