@@ -2,7 +2,7 @@
 
 Stock twisted.mail refuses address literals and non-ASCII addresses and takes ``a@b..c``, so the
 grammar is our own. Limits are at least those of rfc5321:3484; local parts may be longer, since
-senders encode whole addresses into them.
+senders encode whole addresses into them. Hosts with "_" in their names send mail, so it is taken.
 """
 
 import ipaddress
@@ -19,8 +19,8 @@ LABEL_LIMIT = 63
 _ATEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*)"')
-_LET_DIG = r"[A-Za-z0-9\u0080-\U0010ffff]"
-_LABEL = re.compile(rf"{_LET_DIG}(?:[A-Za-z0-9\-\u0080-\U0010ffff]*{_LET_DIG})?")
+_LET_DIG = r"[A-Za-z0-9_\u0080-\U0010ffff]"
+_LABEL = re.compile(rf"{_LET_DIG}(?:[A-Za-z0-9_\-\u0080-\U0010ffff]*{_LET_DIG})?")
 _LITERAL = re.compile(r"\[([\x21-\x5a\x5e-\x7e]+)\]")
 _GENERAL = re.compile(r"[A-Za-z0-9\-]*[A-Za-z0-9]:[\x21-\x5a\x5e-\x7e]+")
 _ROUTE = re.compile(r"@[^\x00-\x20<>@,:\"]+(?:,@[^\x00-\x20<>@,:\"]+)*:")
