@@ -7,6 +7,9 @@ follows a message is only known to be a command when its end was seen.
 
 from mailsrv.smtp.reply import Reply
 
+PIECE = 256 * 1024
+"""Octets up to which what arrives is put together, so that small pieces cost what they weigh."""
+
 _TOO_LARGE = Reply(552, "5.3.4", ("Message is larger than this server takes",))
 _NO_MEMORY = Reply(452, "4.3.1", ("Too many messages in progress, try again later",))
 _BARE = Reply(554, "5.6.0", ("Message has a bare CR or LF; lines end with CRLF",))
@@ -40,7 +43,7 @@ class Incoming:
     def __init__(self, limit: int, budget: Budget) -> None:
         self._limit = limit
         self._budget = budget
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytearray] = []
         self._held = 0
         self.size = 0
         """Octets that came, also those that were not kept."""
@@ -59,7 +62,10 @@ class Incoming:
             self._give_up(_NO_MEMORY)
         else:
             self._held += len(octets)
-            self._pieces.append(octets)
+            if self._pieces and len(self._pieces[-1]) < PIECE:
+                self._pieces[-1] += octets
+            else:
+                self._pieces.append(bytearray(octets))
             self._count(octets)
 
     def _count(self, octets: bytes) -> None:
@@ -83,7 +89,7 @@ class Incoming:
             self._give_up(_BARE)
         if self.flaw is not None:
             return self.flaw
-        content = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        content = b"".join(self._pieces)
         self._pieces.clear()
         return content
 
