@@ -42,6 +42,8 @@ log = Logger()
 
 READ_AHEAD = 64 * 1024
 """Octets that may wait here for a command to finish; above that reading stops."""
+EVENTS_A_TURN = 200
+"""Commands and pieces of messages that are handled before other connections have their turn."""
 CLOSE_GRACE = 10.0
 """Seconds that a client gets to take the last reply."""
 
@@ -68,7 +70,7 @@ class MxServer(smtp.ESMTP):
         self._address: str | None = None
         self._out: list[bytes] = []
         self._urgent = False
-        self._greeted = self._busy = self._pumping = False
+        self._greeted = self._busy = self._pumping = self._yields = False
         self._closing = self._expired = False
         self._client_reads = True
         self._reading = True
@@ -146,16 +148,28 @@ class MxServer(smtp.ESMTP):
             return
         self._pumping = True
         try:
-            while not (self._busy or self._closing) and self._client_reads:
-                event = self._framer.next()
-                if event is None:
-                    break
-                self._handle(event)
+            if not self._yields:
+                self._handle_some()
         finally:
             self._pumping = False
         if not self._busy or self._urgent:
             self._flush()
         self._read_or_not()
+
+    def _handle_some(self) -> None:
+        for _ in range(EVENTS_A_TURN):
+            if self._busy or self._closing or not self._client_reads:
+                return
+            event = self._framer.next()
+            if event is None:
+                return
+            self._handle(event)
+        self._yields = True
+        self._after("turn", 0.0, self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._yields = False
+        self._pump()
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Chunk):
@@ -299,7 +313,7 @@ class MxServer(smtp.ESMTP):
         """The connection goes away; connectionLost follows."""
 
     def _read_or_not(self) -> None:
-        waits = self._busy or not self._client_reads
+        waits = self._busy or self._yields or not self._client_reads
         wanted = self._closing or not (waits and self._framer.buffered > READ_AHEAD)
         if wanted != self._reading:
             self._reading = wanted

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.smtp import server
 from mailsrv.smtp.limits import Slots, client_key
-from mailsrv.smtp.server import CLOSE_GRACE, READ_AHEAD, MxFactory, MxServer
+from mailsrv.smtp.server import CLOSE_GRACE, EVENTS_A_TURN, READ_AHEAD, MxFactory, MxServer
 from mailsrv.smtp.wire import LINE_LIMIT, SWALLOW_LIMIT
 from tests.smtp.conversation import HEADER, Conversation
 
@@ -211,6 +211,7 @@ class BackpressureTests(SynchronousTestCase):
         client.say(b"NOOP\r\n" * (READ_AHEAD // 6))
         self.assertEqual(client.transport.producerState, "paused")
         client.store.release()
+        client.clock.advance(0)
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual(len(client.replies()), 2 + 1000 + READ_AHEAD // 6)
 
@@ -220,8 +221,19 @@ class BackpressureTests(SynchronousTestCase):
         self.assertEqual(client.say(b"NOOP\r\n" * READ_AHEAD), [])
         self.assertEqual(client.transport.producerState, "paused")
         client.transport.producer.resumeProducing()
+        client.clock.advance(0)
         self.assertEqual(client.transport.producerState, "producing")
         self.assertEqual(len(client.replies()), READ_AHEAD)
+
+    def test_others_have_their_turn(self):
+        client = Conversation(junk_commands=10**6)
+        self.assertEqual(len(client.say(b"NOOP\r\n" * (EVENTS_A_TURN + 1))), EVENTS_A_TURN)
+        self.assertEqual(client.say(b"NOOP\r\n"), [])
+        client.say(b"NOOP\r\n" * READ_AHEAD)
+        self.assertEqual(client.transport.producerState, "paused")
+        client.clock.advance(0)
+        self.assertEqual(client.transport.producerState, "producing")
+        self.assertEqual(len(client.replies()), READ_AHEAD + 2)
 
 
 class LogTests(SynchronousTestCase):
