@@ -15,8 +15,10 @@ without our trace fields. A sender that missed our 250 (rfc1047's doubled mail),
 repeats just these, from whatever address. Octets alone do not make two messages one: a device may
 well send the same alarm twice. So the hash is only used when the message has both a Message-ID
 and a Date; otherwise each transaction gets ids of its own, and a repeat may be stored twice rather
-than be lost. How long a repeat is recognised is the mailbox's choice: as long as it remembers
-applied ids. Senders try for about five days.
+than be lost. What was answered with a temporary error is surely repeated, for days perhaps: as
+long as ``Unfinished`` remembers it, its repeats keep the ids of the first try. How long a repeat
+is recognised is the mailbox's choice: as long as it remembers applied ids. Senders try for about
+five days.
 """
 
 import hashlib
@@ -30,7 +32,7 @@ from twisted.logger import Logger
 from mailsrv.errors import MailsrvError
 from mailsrv.smtp.address import Address
 from mailsrv.smtp.reply import LOCAL_ERROR, Reply, refusal
-from mailsrv.smtp.trace import HEADER_LIMIT
+from mailsrv.smtp.trace import header_of
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.values import Delivery
 
@@ -71,37 +73,57 @@ class Message(msgspec.Struct, frozen=True):
     """ISO 8601 UTC."""
 
 
-def delivery_ids(message: Message) -> Callable[[str], str]:
-    """A function from the ObjectID of an alias to the delivery id, 64 hex digits."""
-    end = message.content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
-    header = message.content[: HEADER_LIMIT if end < 0 else end]
-    digest = hashlib.sha256(str(message.sender or "").encode() + b"\0")
-    if all(pattern.search(header) for pattern in _IDENTITY):
+class Seed(msgspec.Struct, frozen=True):
+    """What a message's delivery ids are made of."""
+
+    fingerprint: bytes
+    """SHA-256 over sender and octets."""
+    octets: bytes
+
+    def delivery_id(self, alias: str) -> str:
+        """64 hex digits for the ObjectID of an alias."""
+        return hashlib.sha256(self.octets + b"\0" + alias.encode()).hexdigest()
+
+
+class Unfinished:
+    """Messages without an identity that their senders were told to send again, the last few."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._seeds: dict[bytes, Seed] = {}
+
+    def seed(self, message: Message) -> Seed:
+        digest = hashlib.sha256(str(message.sender or "").encode() + b"\0")
         digest.update(message.content)
-    else:
-        digest.update(message.transaction.encode())
+        fingerprint = digest.digest()
+        header = header_of(message.content)
+        if all(pattern.search(header) for pattern in _IDENTITY):
+            return Seed(fingerprint, fingerprint)
+        own = Seed(fingerprint, message.transaction.encode())
+        return self._seeds.get(fingerprint, own)
 
-    def delivery_id(alias: str) -> str:
-        copy = digest.copy()
-        copy.update(b"\0" + alias.encode())
-        return copy.hexdigest()
-
-    return delivery_id
+    def note(self, seed: Seed, reply: Reply) -> None:
+        """Remember the seed after a temporary error; forget it otherwise."""
+        self._seeds.pop(seed.fingerprint, None)
+        if 400 <= reply.code < 500 and seed.octets != seed.fingerprint:
+            if len(self._seeds) >= self._most:
+                del self._seeds[next(iter(self._seeds))]
+            self._seeds[seed.fingerprint] = seed
 
 
 async def deliver(
     store: IStore,
     message: Message,
+    seed: Seed,
     targets: Sequence[Target],
     trace_for: Callable[[Target], bytes],
 ) -> list[Verdict]:
     """Store the message for every target; never raises. ``trace_for`` gives the fields on top."""
-    delivery_id = delivery_ids(message)
 
     async def one(target: Target) -> Verdict:
         delivery = Delivery(
             content=trace_for(target) + message.content,
-            delivery_id=delivery_id(target.alias),
+            delivery_id=seed.delivery_id(target.alias),
             received=message.received,
         )
         try:

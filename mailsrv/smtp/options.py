@@ -41,4 +41,5 @@ class MxOptions(msgspec.Struct, frozen=True, kw_only=True):
     """5xx replies between two stored messages."""
     junk_commands: int = 100
     """NOOP, RSET, EHLO and the like between two stored messages."""
-    hop_limit: int = 50
+    hop_limit: int = 100
+    """Received fields of a message that is still taken (rfc5321:4070)."""

@@ -3,6 +3,7 @@
 Received follows rfc5321:3302 with the protocol names of rfc3848 and rfc6531:805 and the "tls" and
 "group" clauses of rfc8314:519. Each recipient's copy carries its own "for" clause: nobody sees
 another's address (rfc5321:4212), and the owner of a catch-all sees which address was used.
+Mail that does not begin with a header gets an empty line before it.
 
 Return-Path is put on top. One that is already there stays where it is: it may be removed
 (rfc5321:3237), but then what is read would no longer end with the octets that were sent, and
@@ -21,6 +22,7 @@ from mailsrv.smtp.address import Address, is_literal
 _HELO_DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,253}[A-Za-z0-9])?")
 _UNSAFE = re.compile(r"[^A-Za-z0-9.\-_:\[\]]")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_\-]*")
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _TLS12_SUITE = re.compile(
     r"(ECDHE|DHE)-(RSA|ECDSA)-(?:AES(128|256)-GCM-(SHA\d+)|CHACHA20-POLY1305)"
@@ -85,6 +87,23 @@ def received(
     ).encode()
 
 
+def gap(content: bytes) -> bytes:
+    """What must stand between our trace fields and this message: nothing, or an empty line.
+
+    A first line that begins with a blank would else be read as the end of our Received, and text
+    without a header as one. A line of something else may precede a header: byte order marks and
+    lines of mbox files do.
+    """
+    if content.startswith(b"\r\n"):
+        return b""
+    first_ends = content.find(b"\r\n", 0, HEADER_LIMIT)
+    starts = (0,) if first_ends < 0 else (0, first_ends + 2)
+    blank = content.startswith((b" ", b"\t"))
+    if blank or not any(_FIELD.match(content, start, HEADER_LIMIT) for start in starts):
+        return b"\r\n"
+    return b""
+
+
 def literal(address: str) -> str | None:
     """An IP address as rfc5321:2309 writes it; None for what is no IP address."""
     try:
@@ -98,11 +117,17 @@ def literal(address: str) -> str | None:
     return f"[{parsed}]"
 
 
+def header_of(content: bytes) -> bytes:
+    """The header without its last CRLF, at most HEADER_LIMIT octets; empty when there is none."""
+    if gap(content) or content.startswith(b"\r\n"):
+        return b""
+    end = content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
+    return content[: HEADER_LIMIT if end < 0 else end]
+
+
 def count_hops(content: bytes) -> int:
     """How many Received fields the header has."""
-    end = content.find(b"\r\n\r\n", 0, HEADER_LIMIT)
-    header = content[: HEADER_LIMIT if end < 0 else end]
-    return len(_RECEIVED.findall(header))
+    return len(_RECEIVED.findall(header_of(content)))
 
 
 def _from(client: Client) -> str:

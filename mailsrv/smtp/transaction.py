@@ -7,11 +7,11 @@ import attrs
 from twisted.logger import Logger
 
 from mailsrv.smtp.content import Budget, Incoming
-from mailsrv.smtp.delivery import Message, Target, Verdict, deliver, judge
+from mailsrv.smtp.delivery import Message, Target, Unfinished, Verdict, deliver, judge
 from mailsrv.smtp.grammar import Mail
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Reply, Step
-from mailsrv.smtp.trace import Client, count_hops, mail_date, received, return_path
+from mailsrv.smtp.trace import Client, count_hops, gap, mail_date, received, return_path
 from mailsrv.store.interfaces import IStore
 
 log = Logger()
@@ -27,6 +27,7 @@ class Services:
     options: MxOptions
     budget: Budget
     now: Callable[[], datetime]
+    unfinished: Unfinished = attrs.field(factory=Unfinished)
 
 
 @attrs.define(eq=False)
@@ -55,8 +56,7 @@ async def finish(
         elif count_hops(content) > services.options.hop_limit:
             reply = _TOO_MANY_HOPS
         else:
-            verdicts = await _deliver(services, client, transaction, content)
-            reply = judge(verdicts, transaction.id)
+            verdicts, reply = await _deliver(services, client, transaction, content)
     except Exception:  # noqa: BLE001
         log.failure("mx {transaction} failed", transaction=transaction.id)
         reply = LOCAL_ERROR
@@ -68,20 +68,24 @@ async def finish(
 
 async def _deliver(
     services: Services, client: Client, transaction: Transaction, content: bytes
-) -> list[Verdict]:
+) -> tuple[list[Verdict], Reply]:
     now = services.now().astimezone(UTC)
     mail = transaction.mail
-    top, date = return_path(mail.sender), mail_date(now)
+    top, date, below = return_path(mail.sender), mail_date(now), gap(content)
 
     def trace_for(target: Target) -> bytes:
         hostname = services.options.hostname
         utf8 = mail.utf8 or not (target.address is None or target.address.ascii)
-        return top + received(
-            client, hostname, transaction.id, target.address, utf8=utf8, date=date
-        )
+        stamp = received(client, hostname, transaction.id, target.address, utf8=utf8, date=date)
+        return top + stamp + below
 
     message = Message(transaction.id, mail.sender, content, f"{now:%Y-%m-%dT%H:%M:%SZ}")
-    return await deliver(services.store, message, list(transaction.targets.values()), trace_for)
+    seed = services.unfinished.seed(message)
+    targets = list(transaction.targets.values())
+    verdicts = await deliver(services.store, message, seed, targets, trace_for)
+    reply = judge(verdicts, transaction.id)
+    services.unfinished.note(seed, reply)
+    return verdicts, reply
 
 
 def report_given_up(transaction: Transaction) -> None:

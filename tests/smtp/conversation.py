@@ -75,7 +75,8 @@ class Conversation:
         return self.transport.disconnecting
 
     def contents(self) -> list[bytes]:
-        """What was delivered, without our trace fields."""
+        """What was delivered, without our trace fields and an empty line below them."""
         return [
-            delivery.content.split(b" +0000\r\n", 1)[1] for _alias, delivery in self.store.delivered
+            delivery.content.split(b" +0000\r\n", 1)[1].removeprefix(b"\r\n")
+            for _alias, delivery in self.store.delivered
         ]

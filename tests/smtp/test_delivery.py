@@ -4,6 +4,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from mailsrv.errors import DiskFull, MailboxDamaged, MessageTooLarge, NoSuchAlias, OverQuota
+from mailsrv.smtp.delivery import Message, Unfinished
+from mailsrv.smtp.reply import LOCAL_ERROR
 from mailsrv.store.interfaces import IStore
 from tests.fakes.mx_store import MxStore
 from tests.smtp.conversation import CLIENT, HEADER, Conversation
@@ -116,6 +118,29 @@ class RetryTests(SynchronousTestCase):
             self.deliver(client, content, b"hello@example.com")
             self.assertEqual(self.aliases(client), ["a1", "a1"], content)
 
+    def test_repeats_of_an_unfinished_one_store_only_what_failed(self):
+        content = b"Subject: alarm\r\n\r\nx\r\n"
+        client = Conversation()
+        client.store.failing = {"a2": OverQuota("x")}
+        for _ in range(3):
+            self.assertEqual(self.deliver(client, content), "451 4.2.2")
+        self.assertEqual(self.aliases(client), ["a1"])
+        client.store.failing = {}
+        self.assertEqual(self.deliver(client, content), "250 2.0.0")
+        self.assertEqual(self.aliases(client), ["a1", "a2"])
+        self.assertEqual(self.deliver(client, content), "250 2.0.0")
+        self.assertEqual(self.aliases(client), ["a1", "a2", "a1", "a2"])
+
+    def test_only_the_last_unfinished_ones_are_remembered(self):
+        unfinished = Unfinished(most=2)
+        seeds = [
+            unfinished.seed(Message(f"t{number}", None, b"m%d" % number, "")) for number in range(3)
+        ]
+        for seed in (*seeds, seeds[1]):
+            unfinished.note(seed, LOCAL_ERROR)
+        again = [unfinished.seed(Message("t9", None, b"m%d" % n, "")).octets for n in range(3)]
+        self.assertEqual(again, [b"t9", b"t1", b"t2"])
+
     def test_one_copy_for_each_mailbox(self):
         client = Conversation()
         self.deliver(client, MESSAGE, b"hello@example.com", b"hello+a@example.com",
@@ -171,7 +196,7 @@ class ContentTests(SynchronousTestCase):
         self.assertEqual(client.contents(), [b"Subject: \xfc\r\n\r\n\xff\xfe\r\n"])
 
     def test_hops(self):
-        for hops, expected in ((50, "250 2.0.0"), (51, "554 5.4.6")):
+        for hops, expected in ((100, "250 2.0.0"), (101, "554 5.4.6")):
             client = Conversation()
             self.assertEqual(client.deliver(b"Received: x\r\n" * hops + MESSAGE), [expected])
 

@@ -7,6 +7,7 @@ from mailsrv.smtp.trace import (
     Client,
     TlsInfo,
     count_hops,
+    gap,
     literal,
     mail_date,
     received,
@@ -102,3 +103,13 @@ class OtherTests(SynchronousTestCase):
         self.assertEqual(count_hops(header + b"\r\nReceived: body\r\n"), 2)
         self.assertEqual(count_hops(header), 2)
         self.assertEqual(count_hops(b""), 0)
+        self.assertEqual(count_hops(b"\r\n" + header), 0)
+        self.assertEqual(count_hops(b"Hello\r\nyou\r\n" + header), 0)
+
+    def test_gap(self):
+        for fits in (b"A: b\r\n\r\n", b"A : b", b"\r\n", b"\r\nbody", b"From a@b Mon\r\nA: b\r\n",
+                     b"\xef\xbb\xbfFrom: a\r\nTo: b\r\n"):  # fmt: skip
+            self.assertEqual(gap(fits), b"", fits)
+        for bare in (b"", b" A: b\r\nC: d\r\n", b"\tx\r\n", b"Hello\r\nyou\r\n", b"Hello",
+                     b": x\r\n", b"a b: c\r\n"):  # fmt: skip
+            self.assertEqual(gap(bare), b"\r\n", bare)
