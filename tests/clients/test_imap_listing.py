@@ -128,6 +128,61 @@ class ListTests(ImapTestCase):
         self.assertEqual((personal, others, shared), ([(b"", b"/")], None, None))
 
 
+class ExtendedListTests(ImapTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.client = self.login()
+        for name in ("work/2025", "gone/away"):
+            self.client.ok(f"CREATE {name}")
+            self.client.ok(f"SUBSCRIBE {name}")
+        self.client.ok("DELETE gone/away")
+        self.client.ok("DELETE gone")
+
+    def found(self, words: str) -> dict[str, tuple[list[bytes], list[object]]]:
+        values = self.client.ok(f"LIST {words}").values("LIST")
+        return {name.decode(): (flags, more) for flags, _, name, more in values}
+
+    def test_subscribed_names_only_and_those_that_are_gone_say_so(self) -> None:
+        """rfc5258:350"""
+        found = self.found('(SUBSCRIBED) "" *')
+        self.assertEqual(set(found), FIRST | {"work/2025", "gone/away"})
+        self.assertTrue(all(b"\\subscribed" in flags for flags, _ in found.values()))
+        self.assertIn(b"\\nonexistent", found["gone/away"][0])
+
+    def test_subscribed_as_a_return_option_only_tells(self) -> None:
+        """rfc5258:435"""
+        found = self.found('"" * RETURN (SUBSCRIBED)')
+        self.assertEqual(set(found), FIRST | {"work", "work/2025"})
+        self.assertIn(b"\\subscribed", found["work/2025"][0])
+        self.assertNotIn(b"\\subscribed", found["work"][0])
+
+    def test_recursivematch_tells_of_subscribed_children(self) -> None:
+        """rfc5258:406"""
+        found = self.found('(SUBSCRIBED RECURSIVEMATCH) "" %')
+        self.assertEqual(set(found), FIRST | {"work", "gone"})
+        flags, more = found["work"]
+        self.assertNotIn(b"\\subscribed", flags)
+        self.assertEqual(more, [(b"CHILDINFO", [b"SUBSCRIBED"])])
+
+    def test_recursivematch_alone_is_bad(self) -> None:
+        """rfc5258:419"""
+        self.client.bad('LIST (RECURSIVEMATCH) "" *')
+
+    def test_several_patterns(self) -> None:
+        """rfc5258:196"""
+        self.assertEqual(set(self.found('"" (INBOX "wor*")')), {"INBOX", "work", "work/2025"})
+
+    def test_unknown_options_are_bad(self) -> None:
+        """rfc5258:260"""
+        self.client.bad('LIST (SILLY) "" *')
+        self.client.bad('LIST "" * RETURN (SILLY)')
+
+    def test_names_that_are_gone_have_no_status(self) -> None:
+        """rfc5819:128"""
+        answer = self.client.ok('LIST (SUBSCRIBED) "" * RETURN (STATUS (MESSAGES))')
+        self.assertNotIn(b"gone/away", dict(answer.values("STATUS")))
+
+
 class LsubTests(ImapTestCase):
     def setUp(self) -> None:
         super().setUp()
@@ -196,6 +251,16 @@ class StatusTests(ImapTestCase):
         (limit,) = (name for name in listed if name.startswith(b"APPENDLIMIT="))
         found = client.status("INBOX", "APPENDLIMIT")["APPENDLIMIT"]
         self.assertEqual(found, int(limit.partition(b"=")[2]))
+
+    def test_deleted_messages_and_their_size(self) -> None:
+        """rfc9208:389; rfc9208:394"""
+        client = self.login("INBOX")
+        client.ok("STORE 1 +FLAGS (\\Deleted)")
+        size = client.fetch("1", "RFC822.SIZE")[1]["RFC822.SIZE"]
+        found = client.status("INBOX", "DELETED DELETED-STORAGE")
+        self.assertEqual(found["DELETED"], 1)
+        self.assertGreaterEqual(found["DELETED-STORAGE"], size)
+        client.ok("STORE 1 -FLAGS (\\Deleted)")
 
     def test_absent_folder_is_no(self) -> None:
         """rfc3501:2432"""
