@@ -5,6 +5,7 @@ relative to the file that names them.
 """
 
 import ipaddress
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +17,9 @@ from mailsrv.errors import InvalidInput
 
 FILE_NAME = "mailsrv.toml"
 MIB = 1024 * 1024
+
+LARGEST_MESSAGE = 512 * MIB
+"""Octets. A mailbox can keep somewhat more in one message; memory is what runs out first."""
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -132,8 +136,13 @@ _HOSTNAME = re.compile(
 )
 
 
+def is_hostname(name: str) -> bool:
+    """Tell whether this is a name that a server can go by (A-labels, no final dot)."""
+    return _HOSTNAME.match(name) is not None
+
+
 def _first_problem(settings: Settings) -> str | None:
-    if not _HOSTNAME.match(settings.hostname):
+    if not is_hostname(settings.hostname):
         return "hostname: expected a host name such as mail.example.com"
     for network in settings.imap.cleartext_login_from:
         try:
@@ -142,6 +151,11 @@ def _first_problem(settings: Settings) -> str | None:
             return (
                 f"imap.cleartext_login_from: expected networks such as 127.0.0.0/8, got {network!r}"
             )
+    if settings.limits.message_size > LARGEST_MESSAGE:
+        return (
+            f"limits.message_size: expected at most {LARGEST_MESSAGE}, "
+            f"got {settings.limits.message_size}"
+        )
     for key, value, least in (
         ("limits.message_size", settings.limits.message_size, 64 * 1024),
         ("store.threads", settings.store.threads, 1),
@@ -151,7 +165,7 @@ def _first_problem(settings: Settings) -> str | None:
         ("mx.connections_per_address", settings.mx.connections_per_address, 1),
         ("mx.recipients", settings.mx.recipients, 100),
     ):
-        if value < least:
+        if not least <= value < math.inf:
             return f"{key}: expected at least {least}, got {value}"
     if not settings.directory.url.startswith(("sqlite:///", "postgresql+psycopg:")):
         return "directory.url: expected sqlite:///PATH or postgresql+psycopg://..."

@@ -90,6 +90,12 @@ class LoadTests(SynchronousTestCase):
             ('hostname="-- no --"', "hostname: expected a host name"),
             ('hostname="a"\n[imap]\ncleartext_login_from=["home"]', "imap.cleartext_login_from"),
             ('hostname="a"\n[limits]\nmessage_size=10', "limits.message_size: expected at least"),
+            (
+                'hostname="a"\n[limits]\nmessage_size=536870913',
+                "limits.message_size: expected at most",
+            ),
+            ('hostname="a"\n[store]\nidle_seconds=nan', "store.idle_seconds: expected at least 0"),
+            ('hostname="a"\n[store]\nidle_seconds=inf', "store.idle_seconds: expected at least 0"),
             ('hostname="a"\n[store]\nthreads=0', "store.threads: expected at least 1"),
             ('hostname="a"\n[directory]\nurl="mysql://"', "directory.url: expected sqlite"),
         ):

@@ -3,6 +3,7 @@
 import click
 
 from mailsrv.cli.main import Context, main
+from mailsrv.cli.output import bold, plain
 from mailsrv.cli.sizes import Size, spoken
 
 
@@ -20,7 +21,7 @@ def add(context: Context, address: str, quota: int | None) -> None:
     made = context.directory.add_alias(address, quota=quota)
     context.output.fact(
         {"address": made.address, "quota": made.quota, "enabled": made.enabled},
-        f"Added [bold]{made.address}[/]. Next: mailsrv password {made.address}",
+        f"Added {bold(made.address)}. Next: mailsrv password {plain(made.address)}",
     )
 
 
@@ -69,5 +70,5 @@ def _set_enabled(context: Context, address: str, *, enabled: bool) -> None:
     context.directory.set_alias_enabled(known.id, enabled)
     word = "Enabled" if enabled else "Disabled"
     context.output.fact(
-        {"address": known.address, "enabled": enabled}, f"{word} [bold]{known.address}[/]."
+        {"address": known.address, "enabled": enabled}, f"{word} {bold(known.address)}."
     )

@@ -3,6 +3,7 @@
 import click
 
 from mailsrv.cli.main import Context, main
+from mailsrv.cli.output import bold
 from mailsrv.cli.sizes import Size, spoken
 
 
@@ -20,7 +21,7 @@ def add(context: Context, name: str, quota: int | None) -> None:
     made = context.directory.add_domain(name, quota=quota)
     context.output.fact(
         {"name": made.name, "quota": made.quota},
-        f"Added [bold]{made.name}[/]. Next: mailsrv alias add hello@{made.name}",
+        f"Added {bold(made.name)}. Next: mailsrv alias add hello@{made.name}",
     )
 
 

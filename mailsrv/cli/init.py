@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from mailsrv.cli.main import Context, main, now
+from mailsrv.cli.output import bold, plain
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import AlreadyExists, InvalidInput
-from mailsrv.settings import FILE_NAME, Settings, load
+from mailsrv.settings import FILE_NAME, Settings, is_hostname, load
 from mailsrv.tls import make_self_signed
 
 STANDARD_PORTS = {"imap": 143, "imaps": 993, "smtp": 25}
@@ -29,8 +30,8 @@ def init(context: Context, folder: Path, hostname: str | None, port_base: int | 
     config = settings.base / FILE_NAME
     context.output.fact(
         {"config": str(config), "hostname": settings.hostname},
-        f"Made [bold]{config}[/]. Next:\n\n"
-        f"  export MAILSRV_CONFIG={config}\n"
+        f"Made {bold(str(config))}. Next:\n\n"
+        f"  export MAILSRV_CONFIG={plain(str(config))}\n"
         "  mailsrv domain add example.com\n  mailsrv alias add hello@example.com\n"
         "  mailsrv password hello@example.com\n  mailsrv serve\n",
     )
@@ -45,6 +46,10 @@ def prepare(folder: Path, hostname: str | None, port_base: int | None) -> Settin
         raise AlreadyExists(f"{path} is already there")
     local = port_base is not None
     name = hostname or ("localhost" if local else socket.getfqdn())
+    if not is_hostname(name):
+        raise InvalidInput(
+            f"--hostname: expected a host name such as mail.example.com, got {name!r}"
+        )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / "mailboxes").mkdir(mode=0o700, exist_ok=True)
     if not (folder / "tls" / "key.pem").exists():

@@ -4,19 +4,24 @@ Commands open the data directory themselves and work while the server runs: the 
 a database, and the server notices within a second what changed in it.
 """
 
+import errno
 import os
+import pwd
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import attrs
 import click
+from click.exceptions import NoArgsIsHelpError
 
 import mailsrv
 from mailsrv import settings as settings_
 from mailsrv.cli.output import Output, fail
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import MailsrvError
+from mailsrv.errors import InvalidInput, MailsrvError
 
 CONFIG_VARIABLE = "MAILSRV_CONFIG"
 
@@ -47,6 +52,7 @@ class Context:
     @property
     def directory(self) -> Directory:
         if self._directory is None:
+            _require_owner(self.settings.base)
             self._directory = Directory(self.settings.directory.url, now)
             self._directory.migrate()
         return self._directory
@@ -62,21 +68,51 @@ class Context:
 
 
 class Commands(click.Group):
-    """A group that turns our errors into one line and exit status 1.
+    """A group that turns errors into one line: exit status 1, or 2 for what was typed wrong.
 
     ``--config`` and ``--json`` may stand before or after the command's name.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx, as_json=bool(ctx.params.get("as_json"))):
             return super().invoke(ctx)
-        except MailsrvError as error:
-            context = ctx.find_object(Context)
-            fail(str(error), as_json=context is not None and context.output.as_json)
-            ctx.exit(1)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _options_first(args))
+        ordered = _options_first(args)
+        with _one_line(ctx, as_json="--json" in ordered):
+            return super().parse_args(ctx, ordered)
+
+
+@contextmanager
+def _one_line(ctx: click.Context, *, as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except MailsrvError as error:
+        said, status = str(error), 1
+    except NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        where = (error.ctx or ctx).command_path
+        said, status = f"{error.format_message()} ({where} --help tells more)", 2
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # nobody reads any more
+            raise
+        said, status = f"{error.filename or 'system'}: {error.strerror}", 1
+    else:
+        return
+    fail(said, as_json=as_json)
+    ctx.exit(status)
+
+
+def _require_owner(base: Path) -> None:
+    """What somebody else makes in the data directory, the server could not open."""
+    owner = base.stat().st_uid
+    if owner != os.geteuid():
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"#{owner}"
+        raise InvalidInput(f"{base} belongs to {name}: run this as that user (sudo -u {name} ...)")
 
 
 def _options_first(args: list[str]) -> list[str]:

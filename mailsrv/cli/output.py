@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 class Output:
@@ -15,10 +17,11 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
 
     def fact(self, document: dict[str, Any], sentence: str) -> None:
-        """One result: ``sentence`` for people, in which ``[bold]`` markup may occur."""
+        """One result: ``sentence`` for people, in which only ``bold`` and ``plain`` may stand
+        for what others chose."""
         if self.as_json:
             click.echo(json.dumps(document))
         else:
@@ -33,8 +36,18 @@ class Output:
         else:
             table = Table(*(column.replace("_", " ") for column in columns), box=None)
             for document in documents:
-                table.add_row(*(_cell(document[column]) for column in columns))
+                table.add_row(*(Text(_cell(document[column])) for column in columns))
             self._console.print(table)
+
+
+def bold(text: str) -> str:
+    """Markup that shows ``text`` as it is, in bold."""
+    return f"[bold]{escape(text)}[/]"
+
+
+def plain(text: str) -> str:
+    """Markup that shows ``text`` as it is."""
+    return escape(text)
 
 
 def _cell(value: object) -> str:

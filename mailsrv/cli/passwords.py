@@ -10,6 +10,7 @@ import sys
 import click
 
 from mailsrv.cli.main import Context, main, now
+from mailsrv.cli.output import bold, plain
 from mailsrv.errors import InvalidInput
 from mailsrv.store.lifecycle import Lifecycle, PasswordChanged
 from mailsrv.store.values import ALL_SCOPES, Scope
@@ -70,7 +71,7 @@ def _add_app_password(
     document = {"address": known.address, "label": label, "scopes": scopes, "password": made}
     context.output.fact(
         document,
-        f"App password [bold]{label}[/] of {known.address}, shown this once:\n\n  {made}\n",
+        f"App password {bold(label)} of {plain(known.address)}, shown this once:\n\n  {made}\n",
     )
 
 
@@ -93,12 +94,12 @@ def _set_main_password(context: Context, address: str, *, stdin: bool, start_ove
 def _show(context: Context, address: str, changed: PasswordChanged, *, chosen: bool) -> None:
     """Said just before the change takes effect, which exit status 0 confirms."""
     document: dict[str, object] = {"address": address, "password": changed.password}
-    sentence = f"Password of [bold]{address}[/], shown this once:\n\n  {changed.password}\n"
+    sentence = f"Password of {bold(address)}, shown this once:\n\n  {changed.password}\n"
     if chosen:
-        sentence = f"Setting the password of [bold]{address}[/]."
+        sentence = f"Setting the password of {bold(address)}."
     if changed.dropped:
         document["dropped"] = changed.dropped
-        sentence += f"\nApp passwords that go with this change: {', '.join(changed.dropped)}"
+        sentence += f"\nApp passwords that go with this change: {plain(', '.join(changed.dropped))}"
     context.output.fact(document, sentence)
     sys.stdout.flush()
 
@@ -122,7 +123,10 @@ def _chosen(stdin: bool) -> str | None:
 
 
 def _line(what: str) -> str:
-    line = sys.stdin.readline(4096)
+    try:
+        line = sys.stdin.readline(4096)
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{what}: expected text in UTF-8 on standard input") from None
     if not line.rstrip("\r\n"):
         raise InvalidInput(f"{what}: expected a line on standard input")
     return line.rstrip("\r\n")
@@ -149,7 +153,7 @@ def list_(context: Context, address: str) -> None:
         for one in lifecycle(context).credentials(address)
     ]
     columns = ("label", "main", "scopes", "created", "last_used")
-    context.output.rows(rows, columns, f"No password yet: mailsrv password {address}")
+    context.output.rows(rows, columns, f"No password yet: mailsrv password {plain(address)}")
 
 
 @credential.command("revoke")
@@ -158,12 +162,16 @@ def list_(context: Context, address: str) -> None:
 @click.pass_obj
 def revoke(context: Context, address: str, label: str) -> None:
     """End the app password LABEL of ADDRESS, and the sessions that use it."""
-    known = [one for one in lifecycle(context).credentials(address) if one.label == label]
+    known = [
+        one
+        for one in lifecycle(context).credentials(address)
+        if one.label == label.strip() and not one.main
+    ]
     if not known:
         raise InvalidInput(f"{address} has no app password {label!r}")
     for one in known:
         lifecycle(context).revoke_credential(address, one.id)
     context.output.fact(
         {"address": address, "label": label, "revoked": len(known)},
-        f"Revoked [bold]{label}[/] of {address}.",
+        f"Revoked {bold(label)} of {plain(address)}.",
     )

@@ -1,6 +1,7 @@
 """The commands as a person types them, in this process, against a data directory of their own."""
 
 import json
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -19,7 +20,7 @@ class CommandTestCase(SynchronousTestCase):
         self.folder = Path(self.mktemp()).resolve()
         self.config = self.folder / "mailsrv.toml"
 
-    def run_command(self, *words: str, stdin: str = "", config: bool = True) -> Result:
+    def run_command(self, *words: str, stdin: str | bytes = "", config: bool = True) -> Result:
         options = ["--config", str(self.config)] if config else []
         return CliRunner().invoke(
             main, [*words, *options], input=stdin, env={"MAILSRV_CONFIG": None}
@@ -33,7 +34,7 @@ class CommandTestCase(SynchronousTestCase):
     def json(self, *words: str, stdin: str = "") -> dict:
         return json.loads(self.ok(*words, "--json", stdin=stdin))
 
-    def refused(self, *words: str, stdin: str = "") -> str:
+    def refused(self, *words: str, stdin: str | bytes = "") -> str:
         result = self.run_command(*words, stdin=stdin)
         self.assertEqual(result.exit_code, 1, result.output)
         self.assertEqual(result.stdout, "")
@@ -70,6 +71,21 @@ class InitTests(CommandTestCase):
         self.assertIn("already there", self.refused("init", str(self.folder)))
         self.assertEqual(self.config.read_text(), before)
 
+    def test_a_name_that_is_none_leaves_nothing_behind(self) -> None:
+        for name in ("bad host", "ex\u00e4mple.com", 'a"\nb="c', "my_host"):
+            self.assertIn(
+                "--hostname: expected a host name",
+                self.refused("init", str(self.folder), "--hostname", name),
+            )
+        with mock.patch("socket.getfqdn", return_value="my_host"):
+            self.assertIn("--hostname", self.refused("init", str(self.folder)))
+        self.assertFalse(self.folder.exists())
+
+    def test_what_the_system_refuses_is_one_line(self) -> None:
+        self.assertIn(
+            "/proc/none: No such file", self.refused("init", "/proc/none", "--hostname", "a")
+        )
+
     def test_port_base_out_of_range(self) -> None:
         for base in ("0", "-5", "65000"):
             self.assertIn(
@@ -99,6 +115,36 @@ class AddressTests(CommandTestCase):
         self.assertIn(ADDRESS, self.refused("alias", "add", ADDRESS))
         self.refused("alias", "add", "no address")
         self.assertIn("nobody@example.com", self.refused("password", "nobody@example.com"))
+
+    def test_what_was_typed_wrong_is_one_line(self) -> None:
+        for words in (
+            ("domain", "ad"),
+            ("alias", "add"),
+            ("alias", "list", "--nonsense"),
+            ("--nonsense",),
+            ("domain", "add", "example.com", "--quota", "lots"),
+        ):
+            result = self.run_command(*words)
+            self.assertEqual((result.exit_code, result.stdout), (2, ""))
+            self.assertRegex(result.stderr, r"\Amailsrv: .* --help tells more\)\n\Z")
+            result = self.run_command("--json", *words)
+            self.assertEqual(list(json.loads(result.stderr)), ["error"])
+        self.assertIn("Commands:", self.run_command("domain").output)
+
+    def test_only_the_owner_of_the_data_directory_changes_it(self) -> None:
+        with mock.patch("os.geteuid", return_value=os.geteuid() + 1):
+            message = self.refused("domain", "add", "example.com")
+        self.assertIn("run this as that user", message)
+        self.assertEqual(self.json("domain", "list"), [])
+
+    def test_addresses_are_shown_as_they_are(self) -> None:
+        self.ok("domain", "add", "example.com")
+        for address in ('"[/b]"@example.com', '"[bold]"@example.com', '":smile:"@example.com'):
+            self.assertIn(f"Added {address}.", self.ok("alias", "add", address))
+            self.assertIn(f" {address} ", self.ok("alias", "list"))
+            self.assertIn(address, self.ok("alias", "disable", address))
+            self.assertIn(address, self.ok("credential", "list", address))
+            self.assertIn(address, self.ok("password", address))
 
     def test_errors_as_json(self) -> None:
         result = self.run_command("alias", "add", ADDRESS, "--json")
@@ -181,6 +227,26 @@ class PasswordTests(CommandTestCase):
         self.assertIn("phone", self.refused("credential", "revoke", ADDRESS, "phone"))
         self.refused("credential", "revoke", ADDRESS, "main")
         self.refused(*words, stdin="x" * 24 + "\n")
+
+    def test_labels_are_shown_as_they_are(self) -> None:
+        main_password = self.json("password", ADDRESS)["password"]
+        for label in ("[/x]", "[red]phone", "tail\\"):
+            words = ("password", ADDRESS, "--label", label)
+            said = self.ok(*words, stdin=main_password + "\n")
+            self.assertIn(f"App password {label} of {ADDRESS}", said)
+            self.assertIn(f" {label} ", self.ok("credential", "list", ADDRESS))
+            self.assertIn(f"Revoked {label} of", self.ok("credential", "revoke", ADDRESS, label))
+
+    def test_no_app_password_is_called_main(self) -> None:
+        main_password = self.json("password", ADDRESS)["password"]
+        words = ("password", ADDRESS, "--label", " main ")
+        self.assertIn("label: expected", self.refused(*words, stdin=main_password + "\n"))
+        self.assertIn("no app password", self.refused("credential", "revoke", ADDRESS, "main"))
+
+    def test_what_is_no_text_is_refused(self) -> None:
+        self.assertIn(
+            "expected text in UTF-8", self.refused("password", ADDRESS, "--stdin", stdin=b"\xff\n")
+        )
 
     def test_app_passwords_outlive_a_generated_change_and_not_a_chosen_one(self) -> None:
         first = self.json("password", ADDRESS)["password"]
