@@ -4,6 +4,7 @@ This module and the command line are the only ones that name the global reactor.
 """
 
 import os
+import resource
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -52,13 +53,15 @@ class Options(usage.Options):
     longdesc = "A mail server whose every mailbox is an encrypted SQLite file."
 
     settings: settings_.Settings
+    file: Path
 
     def postOptions(self) -> None:
         name = self["config"] or os.environ.get(CONFIG_VARIABLE)
         if not name:
             raise usage.UsageError(f"expected --config FILE or {CONFIG_VARIABLE}")
+        self.file = Path(name)
         try:
-            self.settings = settings_.load(Path(name))
+            self.settings = settings_.load(self.file)
         except MailsrvError as error:
             raise usage.UsageError(str(error)) from None
 
@@ -73,10 +76,19 @@ def makeService(options: Options) -> IService:
     """Called by twistd and twist. Whatever stands in the way is one line and exit status 1."""
     from twisted.internet import reactor
 
+    _keep_to_ourselves()
     try:
         return build(options.settings, reactor)
+    except InvalidInput as error:
+        raise SystemExit(f"mailsrv: {options.file}: {error}") from None
     except MailsrvError as error:
         raise SystemExit(f"mailsrv: {error}") from None
+
+
+def _keep_to_ourselves() -> None:
+    """Let nobody else read the files that we make, and memory with keys go into none."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def build(settings: settings_.Settings, reactor: Any) -> MultiService:
@@ -119,7 +131,9 @@ def _local_store(settings: settings_.Settings, directory: Directory, reactor: An
         pool=ThreadPool(minthreads=1, maxthreads=threads, name="mailboxes"),
         now=_now,
         limits=Limits(
-            message_octets=settings.limits.message_size, idle_seconds=settings.store.idle_seconds
+            message_octets=settings.limits.message_size,
+            idle_seconds=settings.store.idle_seconds,
+            logins_at_once=max(1, threads // 2),
         ),
     )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -106,7 +107,38 @@ class ServiceTests(SynchronousTestCase):
 
     def test_broken_certificate(self) -> None:
         (self.server.folder / "tls" / "cert.pem").write_text("nothing")
-        self.assertIn("tls.certificate: expected a PEM certificate", self.serve_refused())
+        said = self.serve_refused()
+        self.assertIn(f"{self.server.config}: tls.certificate: expected a PEM certificate", said)
+
+    def test_directory_that_cannot_be_had(self) -> None:
+        text = self.server.config.read_text()
+        for url, expected in (
+            ("sqlite:///none/directory.sqlite", "directory.url: cannot create"),
+            (
+                "postgresql+psycopg://me:canary@127.0.0.1:1/x",
+                "directory.url names cannot be reached",
+            ),
+        ):
+            self.server.config.write_text(f'{text}\n[directory]\nurl = "{url}"\n')
+            said = self.serve_refused()
+            self.assertIn(expected, said)
+            self.assertNotIn("canary", said)
+
+    def test_nobody_else_may_read_what_it_writes(self) -> None:
+        process = self.launched(
+            "-c",
+            "import os; os.umask(0); from twisted.scripts.twistd import run; run()",
+            "-n",
+            "--pidfile=",
+        )
+        self.eventually_greets()
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        self.assertIn("Umask:\t0077", status)
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        self.assertRegex(limits, r"Max core file size +0 +0 ")
+        folder = self.server.folder
+        for path in (folder, *folder.rglob("*")):
+            self.assertEqual(path.stat().st_mode & 0o077, 0, path)
 
     def test_missing_and_broken_configuration(self) -> None:
         self.server.config.write_text("hostname = 3")

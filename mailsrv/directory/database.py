@@ -222,6 +222,9 @@ _MEANINGS: dict[int | str, tuple[type[MailsrvError], str]] = {
     "25006": (ReadOnlyVolume, "the directory may not be written"),
     "53100": (DiskFull, "no room for the directory"),
     "55P03": (Unavailable, "the directory is busy"),
+    "28000": (Unavailable, "the directory's server refuses the user of directory.url"),
+    "28P01": (Unavailable, "the directory's server refuses the password of directory.url"),
+    "3D000": (Unavailable, "the directory's server has no database of the name in directory.url"),
     "42P01": (SchemaMismatch, "the directory has no tables yet"),
 }
 
@@ -234,6 +237,8 @@ def _translate(error: BaseException | None) -> MailsrvError:
         return meaning(text)
     if "no such table" in str(error):
         return SchemaMismatch("the directory has no tables yet")
+    if type(error).__name__ == "OperationalError" and key is None:
+        return Unavailable("the server that directory.url names cannot be reached")
     return Unavailable(f"the directory failed: {type(error).__name__}")
 
 
@@ -244,5 +249,5 @@ def create_file(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise StorageFailed(f"cannot create the directory: {error.strerror}") from None
+        raise StorageFailed(f"directory.url: cannot create {path}: {error.strerror}") from None
     os.close(descriptor)
