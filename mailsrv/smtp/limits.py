@@ -28,9 +28,18 @@ class Slots:
         self._taken: Counter[str] = Counter()
         self._sum = 0
 
+    @property
+    def full(self) -> bool:
+        """No slot is left for anybody."""
+        return self._sum >= self._total
+
+    def allows(self, key: str) -> bool:
+        """Whether this client may have one more, were there one."""
+        return self._taken.get(key, 0) < self._per_client
+
     def take(self, key: str) -> bool:
         """Take a slot, or return False when there is none."""
-        if self._sum >= self._total or self._taken[key] >= self._per_client:
+        if self.full or not self.allows(key):
             return False
         self._taken[key] += 1
         self._sum += 1

@@ -27,6 +27,8 @@ class MxOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     timeout: float = 300.0
     """Without a word from the client (rfc5321:3666)."""
+    silence_when_full: float = 10.0
+    """The same when there is no room for another client."""
     store_timeout: float = 300.0
     """For the store to answer one command; then 421, and the sender tries again."""
     lifetime: float = 7200.0

@@ -31,10 +31,11 @@ from zope.interface import implementer
 from mailsrv.smtp.content import Budget
 from mailsrv.smtp.limits import Pace, Slots, client_key
 from mailsrv.smtp.options import MxOptions
-from mailsrv.smtp.reply import LOCAL_ERROR, Reply, Step, Then, part, say
+from mailsrv.smtp.reply import LOCAL_ERROR, Step, Then, part, say
 from mailsrv.smtp.session import Answer, Link, Session
 from mailsrv.smtp.trace import TlsInfo
 from mailsrv.smtp.transaction import Services
+from mailsrv.smtp.unwelcome import SHUTTING_DOWN, TOO_MANY, Unwelcome
 from mailsrv.smtp.wire import Chunk, End, Event, Framer, Line
 from mailsrv.store.interfaces import IStore
 
@@ -68,6 +69,7 @@ class MxServer(smtp.ESMTP):
         self._framer = Framer()
         self._pace = Pace(self._options.minimum_rate, self._options.rate_grace)
         self._address: str | None = None
+        self._heard = self._reactor.seconds()
         self._out: list[bytes] = []
         self._urgent = False
         self._greeted = self._busy = self._pumping = self._yields = False
@@ -108,7 +110,18 @@ class MxServer(smtp.ESMTP):
         if self._busy:
             self._expired = True
         elif not self._closing:
-            self._last_words(Step(_SHUTTING_DOWN))
+            self._last_words(Step(SHUTTING_DOWN))
+
+    def silent_for(self) -> float:
+        """Seconds for which the client owes us a word."""
+        return 0.0 if self._busy else self._reactor.seconds() - self._heard
+
+    def give_way(self) -> None:
+        """Leave the place to another client."""
+        if self._closing:
+            self.transport.abortConnection()
+        else:
+            self._last_words(part(421, "4.3.2", "Too many clients to wait for a silent one"))
 
     def callLater(self, period: float, func: Callable[[], Any]) -> IDelayedCall:
         """What TimeoutMixin waits with."""
@@ -136,6 +149,7 @@ class MxServer(smtp.ESMTP):
             self._last_words(part(554, "5.5.0", "Spoke before the greeting"))
             return
         if not self._busy:
+            self._heard = self._reactor.seconds()
             self.resetTimeout()  # type: ignore[no-untyped-call]
         if self._framer.in_message and self._pace.too_slow(len(data), self._reactor.seconds()):
             self._last_words(part(421, "4.4.2", "Message comes too slowly"))
@@ -195,6 +209,7 @@ class MxServer(smtp.ESMTP):
 
     def _answered(self, step: Step) -> None:
         self._busy = False
+        self._heard = self._reactor.seconds()
         timer = self._timers.pop("store", None)
         if timer is not None and timer.active():
             timer.cancel()
@@ -323,23 +338,6 @@ class MxServer(smtp.ESMTP):
                 self.transport.pauseProducing()
 
 
-_TOO_MANY = Reply(421, "4.7.0", ("Too many connections, try again later",))
-_SHUTTING_DOWN = Reply(421, "4.3.2", ("Service is shutting down",))
-
-
-class _Unwelcome(Protocol):
-    """Tells a client why it is not served."""
-
-    transport: Any
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    def connectionMade(self) -> None:
-        self.transport.write(self._reply.wire)
-        self.transport.loseConnection()
-
-
 class MxFactory(smtp.SMTPFactory):
     """Makes an MxServer for each connection, within the limits."""
 
@@ -366,13 +364,22 @@ class MxFactory(smtp.SMTPFactory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         key = client_key(getattr(addr, "host", None))
         if self._all_gone is not None:
-            return _Unwelcome(_SHUTTING_DOWN)
+            return Unwelcome(SHUTTING_DOWN)
+        if self._slots.full and self._slots.allows(key):
+            self._make_room()
         if not self._slots.take(key):
-            return _Unwelcome(_TOO_MANY)
+            return Unwelcome(TOO_MANY)
         server = MxServer(self)
         server.host = self.domain
         self._open[server] = key
         return server
+
+    def _make_room(self) -> None:
+        """Part with the client that was silent for longest, if that is long enough."""
+        silent = max(self._open, key=MxServer.silent_for)
+        if silent.silent_for() >= self.options.silence_when_full:
+            silent.give_way()
+            self.lost(silent)
 
     def lost(self, server: MxServer) -> None:
         """Called by a server whose connection is gone."""

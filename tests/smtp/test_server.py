@@ -152,6 +152,30 @@ class LimitTests(SynchronousTestCase):
         second.server.connectionLost(None)
         self.assertEqual(Conversation(first.factory).greeting[0][:3], "220")
 
+    def test_silent_clients_make_room_when_there_is_none(self):
+        first = Conversation(connections=3)
+        talking, storing = Conversation(first.factory), Conversation(first.factory)
+        first.store.slow = True
+        storing.envelope(b"hello@example.com")
+        first.clock.advance(9.9)
+        talking.say(b"NOOP\r\n")
+        self.assertEqual(Conversation(first.factory).greeting[0][:9], "421 4.7.0")
+        first.clock.advance(0.1)
+        newcomer = Conversation(first.factory)
+        self.assertEqual(newcomer.greeting[0][:3], "220")
+        self.assertEqual([line[:9] for line in first.replies()], ["421 4.3.2"])
+        self.assertTrue(first.closed)
+        first.server.connectionLost(None)
+        self.assertEqual(Conversation(first.factory).greeting[0][:3], "421")
+        self.assertFalse(talking.closed or storing.closed)
+
+    def test_silent_clients_do_not_make_room_for_one_that_has_enough(self):
+        first = Conversation(connections=2, connections_per_client=2)
+        second = Conversation(first.factory)
+        first.clock.advance(100)
+        self.assertEqual(Conversation(first.factory).greeting[0][:3], "421")
+        self.assertFalse(first.closed or second.closed)
+
     def test_slots(self):
         slots = Slots(3, 2)
         self.assertEqual([slots.take(key) for key in "aaabb"], [True, True, False, True, False])
