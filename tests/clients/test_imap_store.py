@@ -42,6 +42,13 @@ class StoreTests(ImapTestCase):
         expected = {number: {b"\\Seen"} for number in (1, 2, 3)}
         self.assertEqual(self.stored("1:3 +FLAGS (\\Seen)"), expected)
 
+    def test_the_new_value_is_that_of_a_fetch_recent_included(self) -> None:
+        """rfc3501:3258"""
+        for operation in ("FLAGS ()", "+FLAGS (\\Seen)"):
+            told = self.client.ok(f"STORE 1 {operation}").messages[1]["FLAGS"]
+            self.assertIn(b"\\Recent", told)
+            self.assertEqual(set(told), set(self.client.fetch("1", "FLAGS")[1]["FLAGS"]))
+
     def test_empty_list_clears(self) -> None:
         """rfc3501:4783"""
         self.stored("1 FLAGS (\\Seen $Junk)")
