@@ -57,11 +57,16 @@ def fetch(connection: apsw.Connection, folder_id: int, request: FetchRequest) ->
     """One page of rows in ascending order of UID, inside a transaction of the caller."""
     limit = max(1, min(request.max_rows, MAX_ROWS))
     rows = _rows(connection, folder_id, request)
-    if request.sections:
-        page, more = _page_of_sections(connection, rows, request, limit), False
-    else:
-        page, more = _page_of_columns(rows, request, limit)
-    more = more or next(rows, None) is not None
+    try:
+        if request.sections:
+            page, more = _page_of_sections(connection, rows, request, limit), False
+        else:
+            page, more = _page_of_columns(rows, request, limit)
+        more = more or next(rows, None) is not None
+    finally:
+        # Rows that the page does not need are left: a cursor that still had them would hold
+        # its snapshot, and the connection could not be closed.
+        rows.close(force=True)
     return FetchPage(page, page[-1][0] + 1 if more else None)
 
 
@@ -98,7 +103,7 @@ def with_flags(page: FetchPage, request: FetchRequest, changed: list[FlagRow]) -
     return FetchPage(rows, page.next_uid, tuple(new))
 
 
-def _rows(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> Iterator[sql.Row]:
+def _rows(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> apsw.Cursor:
     """UID, columns, and what the sections need, read as they are taken."""
     cells = ["m.uid", *(_COLUMNS[name] for name in request.columns)]
     if request.sections:
@@ -119,7 +124,7 @@ def _rows(connection: apsw.Connection, folder_id: int, request: FetchRequest) ->
         f"WHERE m.folder_id = ? AND m.uid BETWEEN ? AND ?{condition[1]} ORDER BY m.uid"
     )
     spans = uid_sets.within(request.uids)
-    return iter(connection.executemany(statement, [(folder_id, *one, *extra) for one in spans]))
+    return connection.executemany(statement, [(folder_id, *one, *extra) for one in spans])
 
 
 def _changed_condition(

@@ -5,6 +5,7 @@ from typing import Any
 from unittest import mock
 
 from mailsrv.mailbox import contents
+from mailsrv.mailbox import fetch as fetching
 from mailsrv.mailbox.values import (
     ALL_UIDS,
     DELETED,
@@ -102,6 +103,22 @@ class PageTests(MailboxTestCase):
                         max_bytes=max_bytes,
                     )
                     self.assertEqual([row[0] for row in rows], list(range(1, 21)))
+
+    def test_a_page_leaves_no_statement_open(self) -> None:
+        kept: list[object] = []
+        real = fetching._rows
+
+        def keep(*args: Any) -> object:
+            kept.append(real(*args))
+            return kept[-1]
+
+        uids = ((1, 2), (5, 6), (9, 99))
+        with mock.patch.object(fetching, "_rows", keep):
+            self.page(uids, max_rows=1)
+            self.page(uids, (), (Section(),), max_rows=1)
+        self.assertEqual(len(kept), 2)
+        self.assertEqual(self.mailbox.connection.txn_state(), 0)
+        self.mailbox.close()
 
     def test_changed_since(self) -> None:
         change = StoreFlags(((3, 4), (9, 9)), "add", Flags(SEEN))
