@@ -382,10 +382,11 @@ class MxFactory(smtp.SMTPFactory):
             self.lost(silent)
 
     def lost(self, server: MxServer) -> None:
-        """Called by a server whose connection is gone."""
+        """Called by a server whose connection is gone; again for one that gave way before."""
         key = self._open.pop(server, None)
-        if key is not None:
-            self._slots.free(key)
+        if key is None:
+            return
+        self._slots.free(key)
         if self._all_gone is not None and not self._open:
             self._all_gone.callback(None)
 

@@ -2,7 +2,7 @@
 
 Every reply must be lines ended by CRLF of at most 512 octets (rfc5321:3505) with one code, and
 but for the greeting, EHLO, HELO and 354 each line has an enhanced status of the class of the code
-(rfc2034:129).
+(rfc2034:120).
 """
 
 import re

@@ -8,7 +8,7 @@ CONTENT = b"Subject: a\r\n\r\nbody\r\n"
 
 class CommandTests(SmtpTestCase):
     def test_helo_only(self) -> None:
-        """rfc5321:1727"""
+        """rfc5321:1818"""
         client = self.connect(hello=b"HELO old.example.org")
         self.assertEqual(client.hello.lines, ["localhost greets you"])
         self.assertEqual(client.deliver(CONTENT, self.address), "250 2.0.0")
@@ -17,7 +17,7 @@ class CommandTests(SmtpTestCase):
         self.assertIn(b" with SMTP id ", mail)
 
     def test_case_and_blanks(self) -> None:
-        """Verbs in any case (rfc5321:2238), blanks where clients are known to put them."""
+        """Verbs in any case (rfc5321:862), blanks where clients are known to put them."""
         client = self.connect(hello=b"ehlo\tc.example.org  ")
         for mail, rcpt in (
             (b"mail from:<a@b.c>", b"rcpt to:<%b>"),
@@ -35,7 +35,7 @@ class CommandTests(SmtpTestCase):
         self.assertEqual(self.bodies(), [CONTENT] * 5)
 
     def test_hello_names(self) -> None:
-        """A name that is none is no reason to refuse mail (rfc5321:1809), nor to forge trace."""
+        """A name that is none is no reason to refuse mail (rfc5321:2483), nor to forge trace."""
         for name in (
             b"[127.0.0.1]", b"[IPv6:::1]", b"under_score", b"x", b"a" * 500, b"-", b"a) by evil (b",
             b"a;\tid x", "größe.example".encode(), b"mail.example.org extra words", b"\\", b'"',
@@ -110,7 +110,7 @@ class CommandTests(SmtpTestCase):
         self.assertEqual(self.bodies(), [CONTENT])
 
     def test_every_answer_has_a_status(self) -> None:
-        """rfc2034:116; the client refuses replies without one."""
+        """rfc2034:123; the client refuses replies without one."""
         client = self.connect()
         for line, short in (
             (b"NOOP x", "250 2.0.0"), (b"VRFY x", "252 2.5.0"), (b"VRFY", "501 5.5.4"),

@@ -43,7 +43,7 @@ class SmugglingTests(SmtpTestCase):
         return reply.short
 
     def test_stray_line_ends_are_refused_once(self) -> None:
-        """rfc5321:2005, rfc5321:1001"""
+        """rfc5321:2032, rfc5321:773"""
         self.each([(one, "554 5.6.0") for one in STRAY], self.attack)
         self.each([(one, "554 5.6.0") for one in STRAY[:8]], lambda one: self.attack(one, 1))
         self.assertEqual(self.mails(), [])
@@ -130,7 +130,7 @@ class ChunkTests(SmtpTestCase):
         self.assertEqual(self.bodies(), [HEADER + b"a\r\nb\r\n"])
 
     def test_whole_transactions_in_one_group(self) -> None:
-        """Only the last of a group waits for its reply; BDAT may be anywhere (rfc3030:161)."""
+        """Only the last of a group waits for its reply; BDAT may be anywhere (rfc3030:425)."""
         one = f"MAIL FROM:<a@b.c>\r\nRCPT TO:<{self.address}>\r\nBDAT 14 LAST\r\n".encode() + HEADER
         client = self.connect()
         client.send(one * 5 + b"QUIT\r\n")

@@ -169,6 +169,15 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(Conversation(first.factory).greeting[0][:3], "421")
         self.assertFalse(talking.closed or storing.closed)
 
+    def test_shut_down_with_a_client_that_gave_way(self):
+        first = Conversation(connections=1)
+        first.clock.advance(10)
+        second = Conversation(first.factory)
+        second.server.connectionLost(None)
+        done = first.factory.shut_down()
+        self.successResultOf(done)
+        first.server.connectionLost(None)
+
     def test_silent_clients_do_not_make_room_for_one_that_has_enough(self):
         first = Conversation(connections=2, connections_per_client=2)
         second = Conversation(first.factory)
