@@ -69,6 +69,7 @@ def part(code: int, status: str, text: str) -> Step:
 
 _SENTENCES = {
     "4.2.0": "Mailbox is busy, try again later",
+    "4.2.1": "Mailbox is not ready yet, try again later",
     "4.2.2": "Mailbox is over its quota",
     "4.3.0": "Local error, try again later",
     "4.3.1": "No room here now, try again later",

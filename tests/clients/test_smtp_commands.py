@@ -214,9 +214,10 @@ class RecipientTests(SmtpTestCase):
         """There is no key to seal to: the sender tries again, and then it arrives."""
         self.server.command("alias", "add", "new@example.com")
         client = self.connect()
-        verdicts = client.envelope("new@example.com", self.address)
+        verdicts = client.envelope("new@example.com")
         short = client.data(CONTENT) if verdicts[1] == "250 2.1.5" else verdicts[1]
-        self.assertRegex(short, r"\A45[01] 4\.[23]\.[01]\Z")
+        self.assertEqual(short, "450 4.2.1")
+        client.say(b"RSET")
         password = self.server.command("password", "new@example.com")["password"]
         self.assertEqual(client.deliver(CONTENT, "new@example.com"), "250 2.0.0")
         self.assertEqual(self.bodies("new@example.com", password), [CONTENT])
