@@ -11,32 +11,19 @@ from typing import NamedTuple
 import apsw
 
 from mailsrv.mailbox import contents, sql
-from mailsrv.mailbox import uids as uid_sets
 from mailsrv.mailbox.contents import Stored
-from mailsrv.mailbox.values import LARGE, ColumnName, FetchPage, FetchRequest, FlagRow, Row, Section
+from mailsrv.mailbox.selection import Selection
+from mailsrv.mailbox.values import LARGE, FetchPage, FetchRequest, FlagRow, Row, Section
 from mailsrv.message.scan import Part, body
 from mailsrv.message.sections import filter_fields, locate
 
 MAX_ROWS = 10_000
 """Rows of a page, whatever the request says."""
 
-_BATCH = 64
-_FEW_CHANGES = 1000
+_LONG_BATCH = 64
+_SECTION_BATCH = 8
+"""Messages read ahead: what a page does not take of them is read again."""
 
-_COLUMNS: dict[ColumnName, str] = {
-    "flags": "m.flags",
-    "keywords": "m.keywords",
-    "modseq": "m.modseq",
-    "internal_date": "m.internal_date",
-    "saved": "m.saved",
-    "size": "m.size",
-    "envelope": "c.envelope",
-    "bodystructure": "c.bodystructure",
-    "email_id": "c.object_id",
-    "thread_id": "c.thread_id",
-    "preview": "f.preview",
-    "body": "b.root",
-}
 _SHORT = ("flags", "modseq", "internal_date", "saved", "size", "email_id", "thread_id")
 """Columns so short that the number of rows alone bounds a page."""
 
@@ -56,17 +43,13 @@ class _Source(NamedTuple):
 def fetch(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> FetchPage:
     """One page of rows in ascending order of UID, inside a transaction of the caller."""
     limit = max(1, min(request.max_rows, MAX_ROWS))
-    rows = _rows(connection, folder_id, request)
-    try:
-        if request.sections:
-            page, more = _page_of_sections(connection, rows, request, limit), False
-        else:
-            page, more = _page_of_columns(rows, request, limit)
-        more = more or next(rows, None) is not None
-    finally:
-        # Rows that the page does not need are left: a cursor that still had them would hold
-        # its snapshot, and the connection could not be closed.
-        rows.close(force=True)
+    selection = Selection(connection, folder_id, request)
+    if request.sections:
+        rows = selection.rows(_SECTION_BATCH, _source_columns(request.sections))
+        page = _page_of_sections(connection, rows, request, limit)
+    else:
+        page = _page_of_columns(selection, request, limit)
+    more = bool(page) and selection.any_after(page[-1][0])
     return FetchPage(page, page[-1][0] + 1 if more else None)
 
 
@@ -103,49 +86,6 @@ def with_flags(page: FetchPage, request: FetchRequest, changed: list[FlagRow]) -
     return FetchPage(rows, page.next_uid, tuple(new))
 
 
-def _rows(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> apsw.Cursor:
-    """UID, columns, and what the sections need, read as they are taken."""
-    cells = ["m.uid", *(_COLUMNS[name] for name in request.columns)]
-    if request.sections:
-        cells.append(_source_columns(request.sections))
-    selected = ", ".join(cells)
-    joins = [
-        f" CROSS JOIN {table} AS {alias} ON {alias}.{key} = m.content_id"
-        for alias, table, key in (
-            ("c", "content", "id"),
-            ("f", "field", "content_id"),
-            ("b", "body", "content_id"),
-        )
-        if f"{alias}." in selected
-    ]
-    condition, extra = _changed_condition(connection, folder_id, request)
-    statement = (
-        f"SELECT {selected} FROM message AS m{condition[0]}{''.join(joins)} "  # noqa: S608
-        f"WHERE m.folder_id = ? AND m.uid BETWEEN ? AND ?{condition[1]} ORDER BY m.uid"
-    )
-    spans = uid_sets.within(request.uids)
-    return connection.executemany(statement, [(folder_id, *one, *extra) for one in spans])
-
-
-def _changed_condition(
-    connection: apsw.Connection, folder_id: int, request: FetchRequest
-) -> tuple[tuple[str, str], tuple[int, ...]]:
-    """Clause for the index to use, clause and bindings for CHANGEDSINCE."""
-    if request.changed_since is None:
-        return ("", ""), ()
-    since = (folder_id, request.changed_since)
-    few: bool = sql.value(
-        connection,
-        "SELECT count(*) < ?1 FROM (SELECT 1 FROM message INDEXED BY message_modseq "
-        "WHERE folder_id = ?2 AND modseq > ?3 LIMIT ?1)",
-        (_FEW_CHANGES, *since),
-    )
-    # Few changes in a large folder are found by modseq; many are met soon enough by UID, which
-    # needs no sorting of what the page does not return.
-    index = " INDEXED BY message_modseq" if few else ""
-    return (index, " AND m.modseq > ?"), since[1:]
-
-
 def _source_columns(sections: tuple[Section, ...]) -> str:
     """The columns of ``_Source``, with NULL for those that no section needs."""
     only_header = all(not one.path and one.kind.startswith("HEADER") for one in sections)
@@ -158,27 +98,23 @@ def _source(cells: sql.Row) -> _Source:
     return _Source(cells[0], Stored(*cells[1:6]), cells[6])
 
 
-def _page_of_columns(
-    rows: Iterator[sql.Row], request: FetchRequest, limit: int
-) -> tuple[list[Row], bool]:
-    """The page, and whether rows were taken that it does not have."""
+def _page_of_columns(selection: Selection, request: FetchRequest, limit: int) -> list[Row]:
     long = [1 + at for at, name in enumerate(request.columns) if name not in _SHORT]
     if not long:
-        return list(islice(rows, limit)), False
+        return list(islice(selection.rows(limit), limit))
+    rows = selection.rows(min(_LONG_BATCH, limit))
     finish = _body_finisher(request)
     page: list[Row] = []
     octets = 0
     while len(page) < limit and octets <= request.max_bytes:
-        batch = list(islice(rows, min(_BATCH, limit - len(page))))
+        batch = list(islice(rows, min(_LONG_BATCH, limit - len(page))))
         if not batch:
             break
         if finish is not None:
             batch = [finish(row) for row in batch]
-        lengths = [sum([len(row[at]) for at in long]) for row in batch]
-        octets += sum(lengths)
+        octets += sum([sum([len(row[at]) for at in long]) for row in batch])
         page += batch
-    cut = _cut(page, long, request.max_bytes) if octets > request.max_bytes else page
-    return cut, len(cut) < len(page)
+    return _cut(page, long, request.max_bytes) if octets > request.max_bytes else page
 
 
 def _cut(page: list[Row], long: list[int], max_bytes: int) -> list[Row]:

@@ -58,7 +58,6 @@ class Mailbox:
         self.path = path
         self._database = Database(connection, now)
         self._searcher: Searcher | None = None
-        self._inner = connection.cursor()
 
     @classmethod
     def create(
@@ -109,7 +108,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._database.connection.close()
+        self._database.connection.close(force=True)
 
     def __enter__(self) -> Self:
         return self
@@ -290,13 +289,15 @@ class Mailbox:
         with self.reading() as connection:
             folders.require(connection, folder_id)
             if self._searcher is None:
-                self._searcher = Searcher(connection, self._octets)
+                # Made here: see sql.Executor.
+                inner = connection.cursor()
+                self._searcher = Searcher(connection, lambda one: _octets(inner, one))
             return self._searcher.search(folder_id, criteria)
 
     def index_pending(self, limit: int) -> int:
         """Index the text of up to ``limit`` messages; how many are left."""
         with self.reading() as connection:
-            batch = index.prepare(connection, limit, self._octets)
+            batch = index.prepare(connection, limit, lambda one: _octets(connection, one))
             if not batch:
                 return index.pending(connection)
         with self.writing(durable=False) as writer:
@@ -376,6 +377,6 @@ class Mailbox:
                 lambda: work(writer, folder_id, uids, folders.id_of(writer.connection, to)),
             )
 
-    def _octets(self, content_id: int) -> bytes:
-        cursor = self._inner
-        return contents.whole(cursor, contents.load(cursor, content_id))
+
+def _octets(connection: sql.Executor, content_id: int) -> bytes:
+    return contents.whole(connection, contents.load(connection, content_id))

@@ -7,8 +7,9 @@ import apsw
 
 Row = tuple[Any, ...]
 Executor = apsw.Connection | apsw.Cursor
-"""A connection makes a cursor for each statement. Inside an SQL function that would leak the
-cursor of the statement around it (apsw 3.54): there, a cursor made before serves."""
+"""A connection makes a cursor for each statement, and each that it makes leaks those alive at
+that moment (apsw 3.54). So statements are run to their ends one after the other; where one is run
+inside an SQL function of another, a cursor serves that was made before and lives on."""
 
 Bindings = Sequence[Any] | Mapping[str, Any]
 

@@ -1,10 +1,13 @@
 """Every number that could be wrong is found to be."""
 
+import gc
 import os
+
+import apsw
 
 from mailsrv.errors import MailboxDamaged
 from mailsrv.mailbox.criteria import Body, Text
-from mailsrv.mailbox.values import Flags
+from mailsrv.mailbox.values import FetchRequest, Flags, Section
 from tests.mailbox.support import MailboxTestCase, message
 
 WRONG = (
@@ -65,3 +68,23 @@ class StatementTests(MailboxTestCase):
                 self.mailbox.search(self.inbox, Body(f"none{number}"))
             self.assertEqual(self.mailbox.connection.txn_state(), 0)
             self.mailbox.connection.execute("VACUUM")
+
+    def test_no_operation_leaks_cursors(self) -> None:
+        attachment = b"Content-Type: application/x\r\n\r\n" + os.urandom(100_000)
+        self.put(*(attachment + bytes([n]) for n in range(5)))
+        uids = ((1, 2), (4, 5))
+
+        def work() -> None:
+            self.mailbox.search(self.inbox, Text("hello"))
+            self.mailbox.fetch(self.inbox, FetchRequest(uids, (), (Section(),), max_rows=2))
+            self.mailbox.read(self.inbox, 1, Section())
+            self.mailbox.check()
+
+        work()
+        before = self.cursors()
+        for _ in range(3):
+            work()
+        self.assertEqual(self.cursors(), before)
+
+    def cursors(self) -> int:
+        return sum(isinstance(one, apsw.Cursor) for one in gc.get_objects())
