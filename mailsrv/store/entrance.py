@@ -18,6 +18,7 @@ from mailsrv.errors import (
     MailboxMissing,
     MailboxMoved,
     MailsrvError,
+    Unavailable,
     WrongKey,
 )
 from mailsrv.keys.vault import Vault
@@ -131,7 +132,12 @@ class Entrance:
             log_unexpected(error)
 
     async def _ask(self, prove: Callable[[], Opened]) -> _Admitted:
-        """Let a login have a thread: some at a time, so that guessing leaves threads to others."""
+        """Let a login have a thread: some at a time, so that guessing leaves threads to others.
+
+        Cancelled while it waits for its turn, it costs nothing more.
+        """
+        if len(self._turns.waiting) >= self._limits.logins_waiting:
+            raise Unavailable("too many logins are under way: try again")
         began = self._reactor.seconds()
         try:
             await self._turns.acquire()

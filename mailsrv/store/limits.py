@@ -18,6 +18,8 @@ class Limits:
     """Requests of one alias that may hold a worker thread at once; more wait their turn."""
     logins_at_once: int = 4
     """Logins that may hold a worker thread at once: fewer than there are threads."""
+    logins_waiting: int = 256
+    """Logins that may wait for their turn, some seconds' worth; more are told to come again."""
     refusal_seconds: float = 0.1
     """A refused login is answered after a multiple of this."""
     queued_octets: int = 256 * MIB

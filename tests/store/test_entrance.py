@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 from unittest import mock
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
-from mailsrv.errors import AuthenticationFailed, DiskFull
+from mailsrv.errors import AuthenticationFailed, DiskFull, Unavailable
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.values import Delivery, ScramProof
 from tests.store.cases import ADDRESS, StoreCase
@@ -47,7 +47,7 @@ class TestWhatAStrangerLearns(StoreCase):
 
 
 class TestWhatGuessingCosts(StoreCase):
-    limits: ClassVar = {"logins_at_once": 2}
+    limits: ClassVar = {"logins_at_once": 2, "logins_waiting": 18}
 
     async def test_slow_logins_leave_threads_to_others(self) -> None:
         access = await self.enter()
@@ -67,9 +67,14 @@ class TestWhatGuessingCosts(StoreCase):
             await self.store.deliver(self.alias, delivery("meanwhile"))
             self.assertEqual(await self.stored(access), [message("meanwhile")])
             self.assertEqual(len(inside), 2)
+            await self.fails(Unavailable, self.store.login(ADDRESS, self.password, "imap", None))
+            for guess in guesses[5:]:
+                guess.cancel()
+                await self.fails(CancelledError, guess)
             gate.set()
-            for guess in guesses:
+            for guess in guesses[:5]:
                 await self.fails(AuthenticationFailed, guess)
+            self.assertEqual(len(inside), 5)
         self.assertTrue(await self.enter())
 
 
