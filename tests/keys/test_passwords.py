@@ -48,6 +48,11 @@ class CheckTests(SynchronousTestCase):
             with self.subTest(password):
                 check_password(password)
 
+    def test_lookalikes_do_not_take_all_day(self) -> None:
+        began = time.process_time()
+        check_password("4@8({[</369&#!1/|0$5+7%2/" * 10)
+        self.assertLess(time.process_time() - began, 4)
+
     def test_weak_ones(self) -> None:
         for password in (
             "",
