@@ -142,6 +142,8 @@ class Entrance:
         try:
             await self._turns.acquire()
             try:
+                if self._workers.closing:
+                    raise Unavailable("the server is shutting down")
                 return await self._workers.run(self._admit, prove)
             finally:
                 self._turns.release()

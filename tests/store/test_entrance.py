@@ -77,6 +77,29 @@ class TestWhatGuessingCosts(StoreCase):
             self.assertEqual(len(inside), 5)
         self.assertTrue(await self.enter())
 
+    async def test_a_stop_does_not_wait_for_those_who_wait(self) -> None:
+        gate = threading.Event()
+        inside: list[int] = []
+
+        def slow(*_given: Any) -> Any:
+            inside.append(1)
+            gate.wait(10)
+            raise AuthenticationFailed("no")
+
+        with mock.patch.object(Authentication, "with_password", slow):
+            first, second, *late = [
+                self.store.login(f"{n}@example.com", "x", "imap", None) for n in range(9)
+            ]
+            await until(lambda: len(inside) == 2)
+            closed = self.store.close()
+            gate.set()
+            for guess in (first, second):
+                await self.fails(AuthenticationFailed, guess)
+            for guess in late:
+                await self.fails(Unavailable, guess)
+            await closed
+        self.assertEqual(len(inside), 2)
+
 
 class TestLoggingIn(StoreCase):
     async def test_a_directory_that_takes_no_writes_lets_owners_in(self) -> None:
