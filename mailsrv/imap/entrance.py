@@ -1,7 +1,8 @@
 """Logging in, for a client that may be gone before the door opens.
 
-The store cannot be stopped in the middle of a login: if the session ends meanwhile, what the store
-then opens is closed again at once, so that no key and no listener stays behind.
+When the session ends meanwhile the store is told, so that nobody makes it work for clients that
+do not wait. It may be too late for that: what it then opens is closed again at once, so that no key
+and no listener stays behind.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,7 @@ class Entrance:
         self._store.logout(access)
 
     async def _unless_over(self, asked: Deferred[T], access_of: Callable[[T], Access]) -> T:
-        outer: Deferred[T] = Deferred()
+        outer: Deferred[T] = Deferred(lambda _outer: asked.cancel())
 
         def opened(result: T) -> None:
             if outer.called:

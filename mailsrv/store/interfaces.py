@@ -67,6 +67,7 @@ class IStore(Interface):
         """Deferred of Access; AuthenticationFailed says nothing about what was wrong.
 
         ``listener`` (IListener) is called until ``logout``. Waiting mail is merged on the way.
+        Cancelled, it opens nothing.
         """
 
     def scram_challenge(address: str) -> Deferred[ScramChallenge]:

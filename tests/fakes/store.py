@@ -171,10 +171,19 @@ class FakeStore:
     def _hold(self, result: Deferred[Any]) -> Deferred[Any]:
         if self._held is None:
             return result
-        outer: Deferred[Any] = Deferred(lambda _: None)
+        outer: Deferred[Any] = Deferred(lambda _: self._give_back(result))
         result.addErrback(lambda failure: failure)
         self._held.append((outer, result))
         return outer
+
+    def _give_back(self, result: Deferred[Any]) -> None:
+        """Who asked does not want the answer: a login that is cancelled opens nothing."""
+
+        def log_out(answer: Any) -> None:
+            if isinstance(answer, ScramAccepted | Access):
+                self.logout(answer.access if isinstance(answer, ScramAccepted) else answer)
+
+        result.addCallbacks(log_out, lambda _: None)
 
     # Inside
 

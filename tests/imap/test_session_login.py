@@ -112,6 +112,19 @@ class LoginTests(ImapTestCase):
         self.store.release()
         self.assertEqual(self.store.sessions, {})
 
+    def test_leaving_while_a_login_is_checked_counts_as_a_failed_one(self) -> None:
+        hasty = self.connect()
+        self.store.hold()
+        hasty.say(b"LOGIN alice@example.com wrong")
+        hasty.lose()
+        self.store.release()
+        patient = self.connect()
+        patient.say(b"LOGIN alice@example.com wrong")
+        self.clock.advance(2.1)
+        self.assertEqual(patient.heard(), [])
+        self.clock.advance(2)
+        self.assertTrue(patient.heard()[0].endswith(FAILED))
+
     def test_leaving_gives_the_session_back(self) -> None:
         client = self.logged_in()
         self.assertEqual(len(self.store.sessions), 1)

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Awaitable
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from mailsrv.errors import AuthenticationFailed
@@ -56,6 +57,11 @@ async def _enter(session: Session, attempt: Awaitable[Access]) -> Done:
     connection = session.connection
     try:
         access = await attempt
+    except CancelledError:
+        # a guesser who does not wait for the answer is slowed down like one who does
+        connection.addresses.failed(connection.host)
+        log.info("IMAP login from {host} was not waited for", host=connection.host)
+        raise
     except AuthenticationFailed:
         connection.login_failures += 1
         log.info("IMAP login from {host} failed", host=connection.host)
