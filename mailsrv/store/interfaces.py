@@ -158,7 +158,8 @@ class IStore(Interface):
     # Mail from the world
 
     def resolve(address: str) -> Deferred[Recipient]:
-        """Deferred of Recipient. NoSuchAlias, AliasDisabled, NoSuchDomain."""
+        """Deferred of Recipient. NoSuchAlias, AliasDisabled, NoSuchDomain; MailboxNotReady and
+        OverQuota where ``deliver`` would fail for any message."""
 
     def deliver(alias: str, delivery: Delivery) -> Deferred[Delivered]:
         """Deferred of Delivered: on disk, in the mailbox or sealed. OverQuota, DiskFull ..."""

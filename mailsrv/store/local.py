@@ -14,6 +14,7 @@ from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from mailsrv.directory.directory import Directory
+from mailsrv.errors import MailboxNotReady, OverQuota
 from mailsrv.keys.vault import Vault
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.values import (
@@ -44,7 +45,7 @@ from mailsrv.store.merging import Merging
 from mailsrv.store.notifications import Notifications
 from mailsrv.store.operations import Operations
 from mailsrv.store.orphans import remove_orphans
-from mailsrv.store.receive import Receiver
+from mailsrv.store.receive import NOT_READY, Receiver
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.sessions import Session, Sessions
@@ -343,7 +344,15 @@ class LocalStore:
         return await self._workers.run(self._usages.quota, access.alias)
 
     async def _resolve(self, address: str) -> Recipient:
-        alias, detail = await self._workers.run(self._directory.resolve, address)
+        return await self._workers.run(self._recipient, address)
+
+    def _recipient(self, address: str) -> Recipient:
+        """On a worker thread. A sender should hear now what ``deliver`` would refuse anyway."""
+        alias, detail = self._directory.resolve(address)
+        if self._directory.mailbox(alias.id) is None:
+            raise MailboxNotReady(NOT_READY)
+        if self._usages.full(alias.id):
+            raise OverQuota("the mailbox is full")
         return Recipient(alias=alias.id, address=alias.address, detail=detail)
 
     async def _index(self, access: Access) -> int:

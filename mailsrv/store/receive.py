@@ -48,6 +48,8 @@ LIVE_ONLY = (
 )
 """What may be wrong with the live mailbox and not with the waiting file."""
 
+NOT_READY = "the owner of this address has not set a password yet"
+
 _EXPECTED = (KeyGone, MailboxBusy, MailboxMoved)
 
 Outcome = Delivered | MailsrvError
@@ -118,7 +120,7 @@ class Receiver:
         record = self._directory.mailbox(alias)
         if record is None:
             self._directory.alias_by_id(alias)
-            raise MailboxNotReady("the owner of this address has not set a password yet")
+            raise MailboxNotReady(NOT_READY)
         return record
 
     def _within_quota(

@@ -76,6 +76,12 @@ class Usages:
                     self._shift(entry, reserved=size)
             return fits
 
+    def full(self, alias: str) -> bool:
+        """Whether not even an empty message would fit."""
+        with self._lock:
+            room = self._room(self._pools_of(alias), self._levels_of(alias))
+            return room is not None and room <= 0
+
     def release(self, alias: str, octets: int) -> None:
         """What was reserved is stored and measured by now, or was not stored."""
         with self._lock:

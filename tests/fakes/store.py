@@ -560,6 +560,7 @@ class FakeStore:
                 continue
             if not alias.enabled:
                 raise AliasDisabled("The address takes no mail now")
+            self._room(alias, 1)
             return Recipient(alias=alias.id, address=alias.address, detail=rest)
         raise NoSuchAlias("The address is not one of ours")
 

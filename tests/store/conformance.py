@@ -681,3 +681,4 @@ class StoreConformance:
         await self.store.move(access, appended.folder_id, ALL_UIDS, "Archive", None)
         self.store.logout(access)
         await self.fails(OverQuota, self.store.deliver(alias, delivery("m5")))
+        await self.fails(OverQuota, self.store.resolve(OTHER))

@@ -185,6 +185,7 @@ class TestRefusals(StoreCase):
         error = await self.fails(MailboxNotReady, self.store.deliver(alias, delivery("x")))
         assert isinstance(error, MailsrvError)
         self.assertEqual((error.smtp_code, error.smtp_status), (450, "4.2.1"))
+        await self.fails(MailboxNotReady, self.store.resolve("new@example.com"))
 
     async def test_a_disabled_alias_is_not_resolved(self) -> None:
         self.world.directory.set_alias_enabled(self.alias, False)
