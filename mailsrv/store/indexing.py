@@ -45,6 +45,8 @@ class Indexing:
 
     def want(self, alias: str) -> None:
         """Messages came to this alias."""
+        if self._workers.closing:
+            return  # what was under way when the stop began still says that it is done
         self._wanted[alias] = None
         self._schedule()
 
