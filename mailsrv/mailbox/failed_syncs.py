@@ -10,6 +10,8 @@ lock held, closes the hole.
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import apsw
 
@@ -21,12 +23,29 @@ _suspects: set[str] = set()
 _lock = threading.Lock()
 
 
-def is_one(error: apsw.Error) -> bool:
-    """Whether the operating system refused a sync."""
-    return getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_FSYNC
+@contextmanager
+def writing(connection: apsw.Connection) -> Iterator[None]:
+    """One write transaction, all or nothing, on a log that is whole on the disk."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _make_good(connection)
+        yield
+        connection.execute("COMMIT")
+    except apsw.Error as error:
+        _roll_back(connection)
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_FSYNC:
+            _note(connection)
+        raise
+    finally:
+        _roll_back(connection)
 
 
-def note(connection: apsw.Connection) -> None:
+def _roll_back(connection: apsw.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _note(connection: apsw.Connection) -> None:
     """A sync of the file failed; its log is written again now, or else before the next write.
 
     No transaction is open.
@@ -37,15 +56,14 @@ def note(connection: apsw.Connection) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        make_good(connection)
+        _make_good(connection)
     except (apsw.Error, StorageFailed):
         pass  # the next writer tries again, and stores nothing before it has succeeded
     finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
 
 
-def make_good(connection: apsw.Connection) -> None:
+def _make_good(connection: apsw.Connection) -> None:
     """Write the log again if a sync failed; the caller has the write lock. StorageFailed."""
     name = connection.filename
     if name not in _suspects:

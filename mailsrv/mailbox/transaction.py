@@ -140,19 +140,9 @@ class Database:
         writer = Writer(connection, self.now(), durable=durable)
         with translated(connection):
             self._synchronise(durable=durable)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                failed_syncs.make_good(connection)
+            with failed_syncs.writing(connection):
                 self.fence()
                 yield writer
-                connection.execute("COMMIT")
-            except apsw.Error as error:
-                self._roll_back()
-                if failed_syncs.is_one(error):
-                    failed_syncs.note(connection)
-                raise
-            finally:
-                self._roll_back()
 
     def changing_flags(self, folder_id: int, work: Callable[[Writer], T]) -> T:
         """Do a write that need not be on disk when it is answered, as long as its modseq is."""
@@ -164,10 +154,6 @@ class Database:
         except durability.CeilingPassed:
             with self.writing(durable=True) as writer:
                 return work(writer)
-
-    def _roll_back(self) -> None:
-        if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
 
     def _synchronise(self, *, durable: bool) -> None:
         """Choose whether the next commit waits for the disk; this cannot change within one."""

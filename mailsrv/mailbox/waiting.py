@@ -14,7 +14,7 @@ import apsw
 
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import connection as connections
-from mailsrv.mailbox import sql
+from mailsrv.mailbox import failed_syncs, sql
 from mailsrv.mailbox.connection import translated
 
 _TABLE = (
@@ -73,7 +73,7 @@ class WaitingMail:
 
         An id that is there already is passed over.
         """
-        with translated(self._connection), self._connection:
+        with translated(self._connection), failed_syncs.writing(self._connection):
             self._connection.executemany(
                 "INSERT INTO waiting (delivery_id, sealed, received, size) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
@@ -92,7 +92,7 @@ class WaitingMail:
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove messages that are in the mailbox by now; on disk when this returns."""
-        with translated(self._connection), self._connection:
+        with translated(self._connection), failed_syncs.writing(self._connection):
             self._connection.executemany(
                 "DELETE FROM waiting WHERE delivery_id = ?", [(one,) for one in ids]
             )

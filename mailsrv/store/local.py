@@ -199,6 +199,7 @@ class LocalStore:
         except Exception as error:  # noqa: BLE001
             log_unexpected(error)
         await self._workers.run(self._connections.close)
+        await self._workers.run(self._files.close_kept, 0)
         self._vault.close()
         self._pool.stop()
         self._hold.release()
@@ -382,11 +383,12 @@ class LocalStore:
         return self._workers.begin(self._house_work).addErrback(lambda _: None)
 
     async def _house_work(self) -> None:
-        if self._connections.idle or self._usages.dirty:
+        if self._connections.idle or self._usages.dirty or self._files.kept:
             await self._workers.run(self._tidy)
 
     def _tidy(self) -> None:
         self._connections.expire()
+        self._files.close_kept(self._limits.idle_seconds)
         self._usages.flush()
 
     def _behind(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:

@@ -53,7 +53,7 @@ class Merger:
                 self._set_aside(public_key, alias, aside)
             with self._files.locked(public_key):
                 waiting.remove([row.delivery_id for row in rows])
-                empty = waiting.delete_if_empty()
+                empty = self._files.delete_if_empty(public_key, waiting)
         return Merged(
             messages=len(rows) - len(aside),
             folder_id=appended.folder_id if appended else 0,

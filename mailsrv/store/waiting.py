@@ -5,6 +5,7 @@ delivery id; the file around it has a key of the server's. The server can add an
 """
 
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,11 +28,23 @@ LARGEST = 1024 * 1024 * 1024
 _STRIPES = 64
 
 
+_KEPT_AT_MOST = 64
+
+
+@attrs.frozen
+class _Kept:
+    waiting: WaitingMail
+    identity: tuple[int, int]
+    """Device and inode: a file that was taken away must not be written to."""
+    since: float
+
+
 @attrs.frozen
 class WaitingFiles:
     """Opens the waiting file of a public key; blocking, for any worker thread.
 
-    Adding excludes removing: a file may be deleted only when nobody is about to add to it.
+    Adding excludes removing: a file may be deleted only when nobody is about to add to it. A file
+    that is added to stays open for a moment, since closing it waits for the disk.
     """
 
     volume: Volume
@@ -39,6 +52,7 @@ class WaitingFiles:
     _locks: tuple[threading.Lock, ...] = attrs.field(
         init=False, repr=False, factory=lambda: tuple(threading.Lock() for _ in range(_STRIPES))
     )
+    _kept: dict[bytes, _Kept] = attrs.field(init=False, repr=False, factory=dict)
 
     def exist(self, public_key: bytes) -> bool:
         """Whether mail waits (or the empty file is about to go)."""
@@ -68,8 +82,52 @@ class WaitingFiles:
             (one.delivery_id, pack(public_key, alias, one), one.received, len(one.content))
             for one in deliveries
         ]
-        with self.locked(public_key), self.open(public_key) as waiting:
-            waiting.add(rows)
+        with self.locked(public_key):
+            waiting = self._to_add(public_key)
+            try:
+                waiting.add(rows)
+            except BaseException:
+                # after a failed sync SQLite may believe what the disk does not have
+                self._let_go(public_key)
+                raise
+            finally:
+                if public_key not in self._kept:
+                    waiting.close()
+
+    def delete_if_empty(self, public_key: bytes, waiting: WaitingMail) -> bool:
+        """Delete the file, which the caller has open and locked, when nothing waits in it."""
+        self._let_go(public_key)
+        return waiting.delete_if_empty()
+
+    @property
+    def kept(self) -> bool:
+        """Whether any file is open to be added to."""
+        return bool(self._kept)
+
+    def close_kept(self, seconds: float) -> None:
+        """Close what was opened to be added to so many seconds ago or earlier."""
+        now = time.monotonic()
+        for public_key, kept in list(self._kept.items()):
+            if now - kept.since >= seconds:
+                with self.locked(public_key):
+                    self._let_go(public_key)
+
+    def _to_add(self, public_key: bytes) -> WaitingMail:
+        path = self.volume.waiting(public_key)
+        kept = self._kept.get(public_key)
+        if kept is not None and kept.identity == _identity(path):
+            return kept.waiting
+        self._let_go(public_key)
+        waiting = WaitingMail.open_or_create(path, self.secret.waiting_key(public_key))
+        identity = _identity(path)
+        if identity is not None and len(self._kept) < _KEPT_AT_MOST:
+            self._kept[public_key] = _Kept(waiting, identity, time.monotonic())
+        return waiting
+
+    def _let_go(self, public_key: bytes) -> None:
+        kept = self._kept.pop(public_key, None)
+        if kept is not None:
+            kept.waiting.close()
 
     @contextmanager
     def _opened(self, path: Path, public_key: bytes) -> Iterator[WaitingMail]:
@@ -78,6 +136,14 @@ class WaitingFiles:
             yield waiting
         finally:
             waiting.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def pack(public_key: bytes, alias: str, delivery: Delivery) -> bytes:
