@@ -1,8 +1,9 @@
 """Aliases: the addresses that are ours, and where mail for any address goes."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mailsrv.directory import schema
@@ -14,6 +15,13 @@ from mailsrv.errors import AliasDisabled, AlreadyExists, InvalidInput, NoSuchAli
 
 class Aliases(Part):
     """Addresses, as owners write them and as the world writes to them."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Every recipient of every message asks this, most of them for an address as it is.
+        self._find_address = self._database.lookup(
+            _ALIASES.where(schema.alias.c.address == bindparam("address"))
+        )
 
     def add_alias(self, address: str, *, quota: int | None = None, enabled: bool = True) -> Alias:
         """Add an alias; ``*@example.com`` takes what no other alias of the domain takes.
@@ -97,21 +105,16 @@ class Aliases(Part):
         is no address.
         """
         parsed = _parse_from_outside(address)
-        base = parsed.without_detail()
-        detail = base[1] if base else None
-        wanted = {str(parsed): None, parsed.catch_all(): detail}
-        if base:
-            wanted.setdefault(base[0], detail)
-        order = [str(parsed), *([base[0]] if base else []), parsed.catch_all()]
+        base, detail = parsed.without_detail() or (str(parsed), None)
+        for candidate, rest in ((str(parsed), None), (base, detail), (parsed.catch_all(), detail)):
+            row = self._find_address(address=candidate)
+            if row is not None:
+                found = _alias(row)
+                if not found.enabled:
+                    raise AliasDisabled(f"{found.address} takes no mail at present")
+                return found, rest
         with self._database.reading() as connection:
-            query = _ALIASES.where(schema.alias.c.address.in_(order))
-            found = [_alias(row) for row in connection.execute(query)]
-            if not found:
-                raise _unknown(connection, parsed)
-        best = min(found, key=lambda one: order.index(one.address))
-        if not best.enabled:
-            raise AliasDisabled(f"{best.address} takes no mail at present")
-        return best, wanted[best.address]
+            raise _unknown(connection, parsed)
 
 
 _ALIASES = select(
@@ -123,9 +126,10 @@ _ALIASES = select(
 )
 
 
-def _alias(row: Row[*tuple[Any, ...]]) -> Alias:
+def _alias(row: Iterable[Any]) -> Alias:
     identity, address, enabled, quota, created = row
-    return Alias(id=identity, address=address, enabled=enabled, quota=quota, created=created)
+    # the driver of SQLite knows no booleans
+    return Alias(id=identity, address=address, enabled=bool(enabled), quota=quota, created=created)
 
 
 def _first(connection: Connection, query: Select[Any]) -> Alias | None:
