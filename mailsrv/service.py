@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import IService, MultiService, Service
 from twisted.application.strports import service as listener_service
@@ -170,6 +171,8 @@ class RootService(MultiService):
         self._reload = reload
 
     def startService(self) -> None:
+        # twist knows no privileged start: whatever cannot be had stops it before threads begin
+        self.privilegedStartService()
         super().startService()
         signal.signal(signal.SIGHUP, self._hangup)
 
@@ -238,29 +241,32 @@ class Listener(Service):
 
     def __init__(self, key: str, endpoint: str, factory: IProtocolFactory, reactor: Any) -> None:
         self._name = f"{key} {endpoint!r}"
+        self._listening = False
         try:
             self._listener: StreamServerEndpointService = listener_service(
                 endpoint, factory, reactor
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, OSError, SSL.Error) as error:
             raise InvalidInput(
                 f"{key}: expected an endpoint such as tcp:143, got {endpoint!r} ({error})"
             ) from None
 
     def privilegedStartService(self) -> None:
-        self._start(self._listener.privilegedStartService)
+        if self._listening:
+            return
+        try:
+            self._listener.privilegedStartService()
+        except CannotListenError as error:
+            raise SystemExit(f"mailsrv: {self._name}: cannot listen: {error.socketError}") from None
+        except (OSError, OverflowError) as error:
+            raise SystemExit(f"mailsrv: {self._name}: cannot listen: {error}") from None
+        self._listening = True
 
     def startService(self) -> None:
-        self._start(self._listener.startService)
+        self._listener.startService()
         super().startService()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         stopping: Deferred[None] = self._listener.stopService()
         return stopping
-
-    def _start(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except CannotListenError as error:
-            raise SystemExit(f"mailsrv: {self._name}: cannot listen: {error.socketError}") from None

@@ -98,7 +98,7 @@ def load(path: Path) -> Settings:
 
 def _checked(path: Path, document: dict[str, Any]) -> Settings:
     if "base" in document:
-        raise InvalidInput(f"{path}: base: unknown key")
+        raise InvalidInput(f"{path}: base: unknown key, expected one of {', '.join(_keys(''))}")
     base = path.resolve().parent
     try:
         settings = msgspec.convert(
@@ -124,11 +124,18 @@ def _explain(message: str) -> str:
     key = where.rstrip("`").lstrip(".")
     unknown = re.match(r"Object contains unknown field `(.*)`", sentence)
     if unknown:
-        return f"{f'{key}.' if key else ''}{unknown[1]}: unknown key"
+        known = ", ".join(_keys(key))
+        return f"{f'{key}.' if key else ''}{unknown[1]}: unknown key, expected one of {known}"
     missing = re.match(r"Object missing required field `(.*)`", sentence)
     if missing:
         return f"{f'{key}.' if key else ''}{missing[1]}: expected a value, the key is missing"
     return f"{key}: {sentence[0].lower()}{sentence[1:].replace('`', '')}"
+
+
+def _keys(table: str) -> list[str]:
+    kinds = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+    names = kinds if not table else (one.name for one in msgspec.structs.fields(kinds[table]))
+    return [name for name in names if name != "base"]
 
 
 _HOSTNAME = re.compile(

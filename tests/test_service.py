@@ -85,6 +85,50 @@ class ServiceTests(SynchronousTestCase):
         self.assertIn(f"imap.listen_tls 'tcp:{self.server.imaps_port}", said)
         self.assertIn("Address already in use", said)
 
+    def test_port_that_is_none(self) -> None:
+        port = f"tcp:{self.server.smtp_port}:"
+        text = self.server.config.read_text()
+        for wrong in ("tcp:99999:", "tcp:-1:"):
+            self.server.config.write_text(text.replace(port, wrong))
+            self.assertIn(
+                f"mx.listen '{wrong}interface=127.0.0.1': cannot listen", self.serve_refused()
+            )
+
+    def test_twist_stops_too_when_a_port_is_taken(self) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", self.server.imaps_port))
+            taken.listen()
+            self.assertEqual(self.launched("-m", "twisted").wait(20), 1)
+
+    def test_demo_starts_says_what_to_type_and_stops(self) -> None:
+        folder = self.server.root / "demo"
+        words = ("demo", str(folder), "--port-base", str(free_port_base()))
+        with (self.server.root / "demo.txt").open("wb") as said:
+            demo = subprocess.Popen(
+                [sys.executable, "-m", "mailsrv.cli", *words],
+                stdout=said,
+                stderr=said,
+                env=self.server.environment(),
+            )
+        self.addCleanup(demo.wait)
+        self.addCleanup(demo.kill)
+        text = self.server.root / "demo.txt"
+        deadline = time.monotonic() + 30
+        while "Ctrl-C stops" not in text.read_text():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+        self.assertIn("is taken", self.refused(*words))
+        commands = re.findall(r"^  (python3 -c .*)$", text.read_text(), re.MULTILINE)
+        send, read = (
+            subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+            for command in commands
+        )
+        self.assertEqual(send.stdout, "")
+        self.assertIn("Subject: Hello\n\nIt works.", read.stdout.replace("\r", ""))
+        demo.send_signal(signal.SIGINT)
+        self.assertEqual(demo.wait(20), 0)
+        self.assertNotIn("Traceback", text.read_text())
+
     def test_second_server_on_the_same_directory(self) -> None:
         self.server.start()
         text, base = self.server.config.read_text(), free_port_base()
@@ -98,7 +142,7 @@ class ServiceTests(SynchronousTestCase):
     def test_bad_endpoint(self) -> None:
         text = self.server.config.read_text()
         port = f"tcp:{self.server.smtp_port}:interface=127.0.0.1"
-        for wrong in ("nonsense:25", "tcp:many", "tcp"):
+        for wrong in ("nonsense:25", "tcp:many", "tcp", "ssl:25", "systemd:domain=INET:index=0"):
             self.server.config.write_text(text.replace(port, wrong))
             self.assertIn(
                 f"mx.listen: expected an endpoint such as tcp:143, got '{wrong}'",

@@ -61,10 +61,16 @@ class LoadTests(SynchronousTestCase):
 
     def test_unknown_key(self) -> None:
         self.assertEqual(
-            self.refused('hostname="a"\n[imap]\nlisten_ssl=[]'), "imap.listen_ssl: unknown key"
+            self.refused('hostname="a"\n[imap]\nlisten_ssl=[]'),
+            "imap.listen_ssl: unknown key, expected one of listen, listen_tls, "
+            "cleartext_login_from, connections_per_address",
         )
-        self.assertEqual(self.refused('hostname="a"\nhost="b"'), "host: unknown key")
-        self.assertEqual(self.refused('hostname="a"\nbase="b"'), "base: unknown key")
+        tables = "hostname, tls, imap, mx, directory, limits, store"
+        for key in ("host", "base"):
+            self.assertEqual(
+                self.refused(f'hostname="a"\n{key}="b"'),
+                f"{key}: unknown key, expected one of {tables}",
+            )
 
     def test_wrong_type(self) -> None:
         self.assertEqual(

@@ -70,14 +70,32 @@ def _passwords(settings: Settings, file: Path) -> dict[str, str]:
 
 def _serve(config: Path, port_base: int, passwords: dict[str, str]) -> None:
     """Run the server as a child, so that the last thing printed is what to type next."""
-    child = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "mailsrv.cli", "serve", "--config", str(config)]
-    )
+    _require_free(port_base)
+    command = [sys.executable, "-m", "mailsrv.cli", "serve", "--config", str(config)]
+    # in a process group of its own: Ctrl-C reaches it through us alone, and so once
+    child = subprocess.Popen(command, process_group=0)  # noqa: S603 - our own program
+    stopped = False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        child.terminate()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
+        signal.signal(number, stop)
     _wait_for(child, port_base + STANDARD_PORTS["imap"])
     click.echo(_next_steps(config, port_base, passwords))
-    raise SystemExit(child.wait())
+    status = child.wait()
+    raise SystemExit(0 if stopped else status or 1)
+
+
+def _require_free(port_base: int) -> None:
+    """Somebody else's server on one of our ports must not be told our passwords."""
+    for standard in STANDARD_PORTS.values():
+        port = port_base + standard
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise Unavailable(f"port {port} is taken: stop the other server first")
 
 
 def _wait_for(child: "subprocess.Popen[bytes]", port: int) -> None:

@@ -51,7 +51,7 @@ class Database:
             self._engine = self._sqlite() if self.is_sqlite else self._postgresql()
         except ImportError:
             raise InvalidInput(
-                "directory.url: PostgreSQL needs a driver: pip install 'mailsrv[postgresql]'"
+                "directory.url: PostgreSQL needs a driver: pip install 'psycopg[binary]'"
             ) from None
 
     def __repr__(self) -> str:

@@ -57,7 +57,7 @@ class Volume:
         with naming(self.mailboxes):
             if not self.base.is_dir():
                 raise StorageFailed(f"{self.base}: expected a data directory, there is none")
-            self.mailboxes.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.mailboxes.mkdir(mode=0o700, exist_ok=True)
 
     def mailbox(self, file_id: str) -> Path:
         """Path of a mailbox file. InvalidInput unless ``file_id`` is an ObjectID."""

@@ -1,3 +1,5 @@
+"""How twistd and twist find the service. Light, because every run of twistd imports it."""
+
 from twisted.application.service import ServiceMaker
 
 mailsrv = ServiceMaker(
