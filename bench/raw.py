@@ -13,6 +13,26 @@ STRUCTURES = """
     SELECT uid, message.size, envelope, bodystructure FROM message
     JOIN content ON content.id = content_id WHERE folder_id = ?"""
 
+BODIES = """
+    SELECT header, skeleton FROM body JOIN message USING (content_id) WHERE folder_id = ?"""
+CHUNKS = "SELECT data FROM part_chunk"
+
+
+def insert_rate(folder: Path, messages: list[bytes]) -> float:
+    """Messages per second into one encrypted table, each on disk before the next."""
+    connection = apsw.Connection(str(folder / "plain.sqlite"))
+    connection.pragma("cipher", "chacha20")
+    connection.pragma("key", "a passphrase")
+    connection.pragma("journal_mode", "WAL")
+    connection.pragma("synchronous", "FULL")
+    connection.execute("CREATE TABLE message(id INTEGER PRIMARY KEY, content BLOB)")
+    begin = time.perf_counter()
+    for message in messages:
+        connection.execute("INSERT INTO message(content) VALUES (?)", (message,))
+    seconds = time.perf_counter() - begin
+    connection.close()
+    return len(messages) / seconds
+
 
 def open_mailbox(path: Path, password: str) -> apsw.Connection:
     with path.open("rb") as file:
