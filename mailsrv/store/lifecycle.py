@@ -109,7 +109,10 @@ class Lifecycle:
     def add_app_password(
         self, address: str, main_password: str, label: str, scopes: tuple[Scope, ...]
     ) -> str:
-        """A generated password for one device or program. AuthenticationFailed, InvalidInput."""
+        """A generated password for one device or program.
+
+        AuthenticationFailed, InvalidInput; AlreadyExists when the label is taken.
+        """
         if not scopes or not set(scopes) <= set(ALL_SCOPES):
             raise InvalidInput(f"scope: expected one or more of {', '.join(ALL_SCOPES)}")
         label = label.strip()
@@ -118,6 +121,10 @@ class Lifecycle:
         password = generate_password()
         with self._changing(address) as alias:
             opened = self._authentication.with_password(alias.address, main_password, None)
+            if label.strip() in {one.label for one in self._directory.credentials(alias.id)}:
+                raise AlreadyExists(
+                    f"{alias.address} has a password with that label: revoke it first"
+                )
             verifier = opened.credential.verifier
             credential = make_credential(
                 password,

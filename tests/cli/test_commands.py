@@ -222,6 +222,7 @@ class PasswordTests(CommandTestCase):
         rows = self.json("credential", "list", ADDRESS)
         self.assertEqual([row["label"] for row in rows], ["main", "phone"])
         self.assertEqual(rows[1]["scopes"], ["imap"])
+        self.assertIn("label", self.refused(*words, stdin=main_password + "\n"))
         self.ok("credential", "revoke", ADDRESS, "phone")
         self.assertEqual(len(self.json("credential", "list", ADDRESS)), 1)
         self.assertIn("phone", self.refused("credential", "revoke", ADDRESS, "phone"))

@@ -1,3 +1,5 @@
+"""Addresses in SMTP commands: what is taken, what is refused."""
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.smtp.address import Address, BadAddress, is_literal, parse_address, parse_path

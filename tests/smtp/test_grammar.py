@@ -1,3 +1,5 @@
+"""Commands and their parameters, and the replies to broken ones."""
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.smtp.address import Address

@@ -1,3 +1,5 @@
+"""Received and Return-Path, and names that try to break out of them."""
+
 from datetime import UTC, datetime, timedelta, timezone
 
 from twisted.trial.unittest import SynchronousTestCase

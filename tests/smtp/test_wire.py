@@ -1,3 +1,5 @@
+"""The framer: lines, DATA and BDAT, at every chunk size."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase

@@ -1,5 +1,6 @@
 """The new password is shown before it becomes valid, and only when nothing else can go wrong."""
 
+import secrets
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,7 +27,7 @@ class RevealTests(SynchronousTestCase):
 
     def open_with(self, password: str) -> None:
         """AuthenticationFailed unless it is the main password: an app password needs that."""
-        self.lifecycle.add_app_password(ADDRESS, password, "probe", ("imap",))
+        self.lifecycle.add_app_password(ADDRESS, password, secrets.token_hex(4), ("imap",))
 
     def test_first_password(self) -> None:
         self.world.alias(ADDRESS)
