@@ -111,7 +111,7 @@ class ServiceTests(SynchronousTestCase):
                 env=self.server.environment(),
             )
         self.addCleanup(demo.wait)
-        self.addCleanup(demo.kill)
+        self.addCleanup(demo.terminate)
         text = self.server.root / "demo.txt"
         deadline = time.monotonic() + 30
         while "Ctrl-C stops" not in text.read_text():

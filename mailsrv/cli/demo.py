@@ -83,7 +83,8 @@ def _serve(config: Path, port_base: int, passwords: dict[str, str]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    _wait_for(child, port_base + STANDARD_PORTS["imap"])
+    for standard in STANDARD_PORTS.values():
+        _wait_for(child, port_base + standard)
     click.echo(_next_steps(config, port_base, passwords))
     status = child.wait()
     raise SystemExit(0 if stopped else status or 1)

@@ -212,7 +212,7 @@ class UrlTests(SynchronousTestCase):
         without = mock.patch.dict(sys.modules, {"psycopg": None})
         with without, self.assertRaises(InvalidInput) as caught:
             Database("postgresql+psycopg://h/d")
-        self.assertIn("mailsrv[postgresql]", str(caught.exception))
+        self.assertIn("psycopg[binary]", str(caught.exception))
 
     def test_password_is_hidden(self) -> None:
         directory = Directory("postgresql+psycopg://u:hunter2@h/d", lambda: datetime.now(UTC))
