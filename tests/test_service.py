@@ -1,6 +1,7 @@
 """The service as twistd and twist start it: listening, refusing to start, reloading, stopping."""
 
 import imaplib
+import os
 import re
 import signal
 import socket
@@ -119,8 +120,12 @@ class ServiceTests(SynchronousTestCase):
             time.sleep(0.05)
         self.assertIn("is taken", self.refused(*words))
         commands = re.findall(r"^  (python3 -c .*)$", text.read_text(), re.MULTILINE)
+        # trial tells its workers where the modules of its own Python are, which may be another
+        plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         send, read = (
-            subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+            subprocess.run(
+                ["sh", "-c", command], capture_output=True, text=True, check=True, env=plain
+            )
             for command in commands
         )
         self.assertEqual(send.stdout, "")
