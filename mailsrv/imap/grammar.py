@@ -140,11 +140,6 @@ class GetQuota(msgspec.Struct, frozen=True):
     root: str
 
 
-class SetQuota(msgspec.Struct, frozen=True):
-    root: str
-    limits: tuple[tuple[str, int], ...]
-
-
 def parse_head(parts: tuple[bytes, ...], *, utf8: bool = False) -> Head:
     """Read tag and name. BadSyntax has the tag when there was one.
 
@@ -358,20 +353,6 @@ def _get_quota(arguments: Arguments) -> GetQuota:
     return GetQuota(root)
 
 
-def _set_quota(arguments: Arguments) -> SetQuota:
-    root = arguments.text("a quota root")
-    arguments.space()
-
-    def limit() -> tuple[str, int]:
-        resource = arguments.atom().upper()
-        arguments.space()
-        return resource, arguments.number64()
-
-    limits = tuple(arguments.group(limit, 10))
-    arguments.end()
-    return SetQuota(root, limits)
-
-
 WITHOUT_ARGUMENTS = frozenset(
     {
         "CAPABILITY",
@@ -406,7 +387,6 @@ PARSERS: dict[str, Callable[[Arguments], Any]] = {
     "RENAME": _rename,
     "SEARCH": search_grammar.search,
     "SELECT": _select,
-    "SETQUOTA": _set_quota,
     "STATUS": list_grammar.status,
     "STORE": _store,
     "SUBSCRIBE": _mailbox,

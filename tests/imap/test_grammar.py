@@ -108,9 +108,6 @@ GOOD: dict[bytes, Any] = {
     b"a ENABLE condstore X-FOO": grammar.Enable(("CONDSTORE", "X-FOO")),
     b'a GETQUOTA ""': grammar.GetQuota(""),
     b"a GETQUOTAROOT inbox": grammar.Mailbox("INBOX"),
-    b'a SETQUOTA "" (storage 512 MESSAGE 0)': grammar.SetQuota(
-        "", (("STORAGE", 512), ("MESSAGE", 0))
-    ),
     b"a FETCH 1 FAST": Fetch(
         SequenceSet(((1, 1),)),
         (FetchItem(b"FLAGS"), FetchItem(b"INTERNALDATE"), FetchItem(b"RFC822.SIZE")),
