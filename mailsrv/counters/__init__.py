@@ -1,0 +1,1 @@
+"""Counters that several processes may share: failed logins, rates."""

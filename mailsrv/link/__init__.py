@@ -1,0 +1,1 @@
+"""The store carried over a WebSocket: front ends anywhere, one primary that writes."""
