@@ -9,7 +9,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -20,6 +20,17 @@ MIB = 1024 * 1024
 
 LARGEST_MESSAGE = 512 * MIB
 """Octets. A mailbox can keep somewhat more in one message; memory is what runs out first."""
+
+
+MOST_WORKERS = 64
+
+PROXY_PREFIX = "haproxy:"
+"""Before an endpoint string: connections there begin with a load balancer's PROXY header."""
+
+Role = Literal["primary", "imap", "mx"]
+"""What a process can do. All but ``primary`` are front ends."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,10 +83,67 @@ class Store(_Table, frozen=True):
     """A mailbox connection that nobody used for so long is closed and its key forgotten."""
 
 
+class Primary(_Table, frozen=True):
+    """A primary, as a front end reaches it over the link."""
+
+    endpoint: str
+    """``unix:PATH`` on this machine, ``tcp:HOST:PORT`` (always with TLS) on another."""
+
+    hostname: str = ""
+    """The name that the certificate of the primary must have; the endpoint's host if empty."""
+
+    ca: Path | None = None
+    """PEM certificates of the authority that signed it: no other is trusted."""
+
+    token_file: Path | None = None
+    """Where this primary's token is; once loaded never None: ``link.token_file`` if not given."""
+
+
+class Link(_Table, frozen=True):
+    name: str = "primary"
+    """The name of this machine's primary, by which the directory knows it."""
+
+    socket: Path = Path("link.sock")
+    """Unix socket on which the primary serves the link to its own machine."""
+
+    listen: tuple[str, ...] = ()
+    """Endpoint strings on which the primary serves it to others, over TLS."""
+
+    allow_from: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks from which front ends may come."""
+
+    token_file: Path = Path("link.token")
+    connections: int = 64
+    lease_seconds: float = 5.0
+    """The primary forgets a front end's key so long after the last use."""
+
+    patience_seconds: float = 30.0
+    """A front end waits so long for a primary that is away."""
+
+    primaries: dict[str, Primary] = {}
+
+
+class Health(_Table, frozen=True):
+    listen: tuple[str, ...] = ()
+    """Endpoint strings on which /healthz and /readyz are answered over HTTP."""
+
+
+class Proxy(_Table, frozen=True):
+    allow_from: tuple[str, ...] = ()
+    """Networks of the load balancers whose PROXY header is believed."""
+
+
 class Settings(_Table, frozen=True):
     hostname: str
     base: Path
     """The data directory: where the file lies."""
+
+    roles: tuple[Role, ...] = ROLES
+    workers: int = 0
+    """Processes that share the front ends' listening sockets; 0: this process serves them."""
+
+    redis_url: str = ""
+    """Where counters are kept that several machines share; in the process if empty."""
 
     tls: Tls = Tls()
     imap: Imap = Imap()
@@ -83,6 +151,19 @@ class Settings(_Table, frozen=True):
     directory: Directory = Directory()
     limits: Limits = Limits()
     store: Store = Store()
+    link: Link = Link()
+    health: Health = Health()
+    proxy: Proxy = Proxy()
+
+    @property
+    def front_ends(self) -> tuple[Role, ...]:
+        return tuple(role for role in self.roles if role != "primary")
+
+    @property
+    def needs_link(self) -> bool:
+        """Whether front ends reach their mailboxes over the link, and not in this process."""
+        others = set(self.link.primaries) - {self.link.name}
+        return "primary" not in self.roles or bool(others) or self.workers > 0
 
 
 def load(path: Path) -> Settings:
@@ -121,7 +202,9 @@ def _decode_path(kind: type, value: object) -> object:
 def _explain(message: str) -> str:
     """Turn msgspec's "Expected `int`, got `str` - at `$.mx.recipients`" into key: sentence."""
     sentence, _, where = message.partition(" - at `$")
-    key = where.rstrip("`").lstrip(".")
+    key = where.rstrip("`").lstrip(".").replace("[...]", ".NAME")
+    if re.fullmatch(r"roles\[\d+\]", key) and sentence.startswith("Invalid enum value"):
+        return f"roles: unknown role {sentence.split()[-1]}, expected some of {', '.join(ROLES)}"
     unknown = re.match(r"Object contains unknown field `(.*)`", sentence)
     if unknown:
         known = ", ".join(_keys(key))
@@ -133,14 +216,19 @@ def _explain(message: str) -> str:
 
 
 def _keys(table: str) -> list[str]:
-    kinds = {field.name: field.type for field in msgspec.structs.fields(Settings)}
-    names = kinds if not table else (one.name for one in msgspec.structs.fields(kinds[table]))
-    return [name for name in names if name != "base"]
+    struct: Any = Settings
+    for name in table.split(".") if table else ():
+        kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
+        struct = Primary if name == "primaries" else kinds.get(name, struct)
+    return [field.name for field in msgspec.structs.fields(struct) if field.name != "base"]
 
 
 _HOSTNAME = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9-]{1,63}\Z", re.IGNORECASE
 )
+
+
+_PRIMARY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62})\Z")
 
 
 def is_hostname(name: str) -> bool:
@@ -149,33 +237,110 @@ def is_hostname(name: str) -> bool:
 
 
 def _first_problem(settings: Settings) -> str | None:
+    for check in (_names_problem, _networks_problem, _numbers_problem, _urls_problem):
+        problem = check(settings)
+        if problem:
+            return problem
+    return _roles_problem(settings) or _link_problem(settings.link) or _proxy_problem(settings)
+
+
+def _names_problem(settings: Settings) -> str | None:
     if not is_hostname(settings.hostname):
         return "hostname: expected a host name such as mail.example.com"
-    for network in settings.imap.cleartext_login_from:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
+    for name in (settings.link.name, *settings.link.primaries):
+        if not _PRIMARY_NAME.match(name):
             return (
-                f"imap.cleartext_login_from: expected networks such as 127.0.0.0/8, got {network!r}"
+                "link: expected names of primaries in lower case letters, digits and hyphens, "
+                f"at most 63, got {name!r}"
             )
-    if settings.limits.message_size > LARGEST_MESSAGE:
-        return (
-            f"limits.message_size: expected at most {LARGEST_MESSAGE}, "
-            f"got {settings.limits.message_size}"
-        )
-    for key, value, least in (
-        ("limits.message_size", settings.limits.message_size, 64 * 1024),
-        ("store.threads", settings.store.threads, 1),
-        ("store.idle_seconds", settings.store.idle_seconds, 0),
-        ("imap.connections_per_address", settings.imap.connections_per_address, 1),
-        ("mx.connections", settings.mx.connections, 1),
-        ("mx.connections_per_address", settings.mx.connections_per_address, 1),
-        ("mx.recipients", settings.mx.recipients, 100),
+    return None
+
+
+def _networks_problem(settings: Settings) -> str | None:
+    for key, networks in (
+        ("imap.cleartext_login_from", settings.imap.cleartext_login_from),
+        ("link.allow_from", settings.link.allow_from),
+        ("proxy.allow_from", settings.proxy.allow_from),
+    ):
+        for network in networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                return f"{key}: expected networks such as 127.0.0.0/8, got {network!r}"
+    return None
+
+
+def _numbers_problem(settings: Settings) -> str | None:
+    for key, value, least, most in (
+        ("limits.message_size", settings.limits.message_size, 64 * 1024, LARGEST_MESSAGE),
+        ("store.threads", settings.store.threads, 1, None),
+        ("store.idle_seconds", settings.store.idle_seconds, 0, None),
+        ("imap.connections_per_address", settings.imap.connections_per_address, 1, None),
+        ("mx.connections", settings.mx.connections, 1, None),
+        ("mx.connections_per_address", settings.mx.connections_per_address, 1, None),
+        ("mx.recipients", settings.mx.recipients, 100, None),
+        ("workers", settings.workers, 0, MOST_WORKERS),
+        ("link.connections", settings.link.connections, 1, None),
+        ("link.lease_seconds", settings.link.lease_seconds, 1, 3600),
+        ("link.patience_seconds", settings.link.patience_seconds, 0, 3600),
     ):
         if not least <= value < math.inf:
             return f"{key}: expected at least {least}, got {value}"
+        if most is not None and value > most:
+            return f"{key}: expected at most {most}, got {value}"
+    return None
+
+
+def _urls_problem(settings: Settings) -> str | None:
     if not settings.directory.url.startswith(("sqlite:///", "postgresql+psycopg:")):
         return "directory.url: expected sqlite:///PATH or postgresql+psycopg://..."
+    if settings.redis_url and not settings.redis_url.startswith(("redis://", "unix:///")):
+        return "redis_url: expected redis://HOST:PORT/DATABASE or unix:///PATH"
+    return None
+
+
+def _roles_problem(settings: Settings) -> str | None:
+    roles = settings.roles
+    if not roles:
+        return f"roles: expected at least one of {', '.join(ROLES)}"
+    for role in roles:
+        if roles.count(role) > 1:
+            return f"roles: {role} is named more than once"
+    if "primary" not in roles and not settings.link.primaries:
+        return (
+            f"roles: {' and '.join(roles)} without primary: "
+            "expected [link.primaries.NAME] with the primaries to reach"
+        )
+    if settings.workers and not settings.front_ends:
+        return f"workers: expected 0, or a front end in roles for {settings.workers} workers to run"
+    return None
+
+
+def _link_problem(link: Link) -> str | None:
+    for name, primary in link.primaries.items():
+        key = f"link.primaries.{name}"
+        kind, _, rest = primary.endpoint.partition(":")
+        host, _, port = rest.rpartition(":")
+        if kind == "tcp" and host and port.isdecimal() and 0 < int(port) < 65536:
+            if primary.ca is None:
+                return f"{key}.ca: expected the PEM file of the authority to trust"
+        elif kind != "unix" or not rest:
+            return f"{key}.endpoint: expected unix:PATH or tcp:HOST:PORT, got {primary.endpoint!r}"
+    return None
+
+
+def _proxy_problem(settings: Settings) -> str | None:
+    for key, endpoints in (
+        ("imap.listen", settings.imap.listen),
+        ("imap.listen_tls", settings.imap.listen_tls),
+        ("mx.listen", settings.mx.listen),
+    ):
+        for endpoint in endpoints:
+            if endpoint.startswith(PROXY_PREFIX) and not settings.proxy.allow_from:
+                return (
+                    "proxy.allow_from: expected the networks of the load balancers "
+                    f"for {key} {endpoint!r}"
+                )
     return None
 
 
@@ -193,4 +358,22 @@ def _absolute(settings: Settings) -> Settings:
         ),
         directory=Directory(url=url),
         store=replace(settings.store, mailboxes=base / settings.store.mailboxes),
+        link=_absolute_link(settings.link, base),
     )
+
+
+def _absolute_link(link: Link, base: Path) -> Link:
+    replace = msgspec.structs.replace
+    token_file = base / link.token_file
+    primaries = {}
+    for name, primary in link.primaries.items():
+        kind, _, rest = primary.endpoint.partition(":")
+        unix = kind == "unix"
+        primaries[name] = replace(
+            primary,
+            endpoint=f"unix:{base / rest}" if unix else primary.endpoint,
+            hostname=primary.hostname or ("" if unix else rest.rpartition(":")[0].strip("[]")),
+            ca=base / primary.ca if primary.ca else None,
+            token_file=base / (primary.token_file or token_file),
+        )
+    return replace(link, socket=base / link.socket, token_file=token_file, primaries=primaries)

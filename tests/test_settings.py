@@ -12,7 +12,7 @@ from mailsrv.errors import InvalidInput
 EXAMPLE = Path(__file__).parents[1] / "conf" / "mailsrv.toml"
 
 
-class LoadTests(SynchronousTestCase):
+class LoadCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
         self.path.mkdir()
@@ -30,6 +30,8 @@ class LoadTests(SynchronousTestCase):
         self.assertNotIn("\n", message)
         return message.removeprefix(f"{self.path}: ")
 
+
+class LoadTests(LoadCase):
     def test_defaults(self) -> None:
         loaded = self.load('hostname = "mail.example.com"')
         base = self.path.parent.resolve()
@@ -45,19 +47,28 @@ class LoadTests(SynchronousTestCase):
 
     def test_example_names_every_key_with_its_default(self) -> None:
         document = tomllib.loads(EXAMPLE.read_text())
+        plain_keys: set[str] = set()
         loaded = settings.load(EXAMPLE)
         for table in msgspec.structs.fields(settings.Settings):
-            if table.name in ("hostname", "base"):
+            if table.name == "base":
+                continue
+            if not isinstance(getattr(loaded, table.name), msgspec.Struct):
+                self.assertIn(table.name, document)
+                plain_keys.add(table.name)
                 continue
             keys = {
                 field.name for field in msgspec.structs.fields(type(getattr(loaded, table.name)))
             }
-            self.assertEqual(set(document.pop(table.name)), keys)
-        self.assertEqual(set(document), {"hostname"})
+            self.assertEqual(set(document.pop(table.name)), keys - {"primaries"})
+        self.assertEqual(set(document), plain_keys)
         plain = self.load('hostname = "mail.example.com"')
-        for table in ("imap", "mx", "limits"):
+        for table in ("roles", "workers", "redis_url", "imap", "mx", "limits", "health", "proxy"):
             self.assertEqual(getattr(loaded, table), getattr(plain, table))
         self.assertEqual(loaded.store.threads, plain.store.threads)
+        link = msgspec.structs.replace(plain.link, socket=Path(), token_file=Path())
+        self.assertEqual(
+            msgspec.structs.replace(loaded.link, socket=Path(), token_file=Path()), link
+        )
 
     def test_unknown_key(self) -> None:
         self.assertEqual(
@@ -65,7 +76,10 @@ class LoadTests(SynchronousTestCase):
             "imap.listen_ssl: unknown key, expected one of listen, listen_tls, "
             "cleartext_login_from, connections_per_address",
         )
-        tables = "hostname, tls, imap, mx, directory, limits, store"
+        tables = (
+            "hostname, roles, workers, redis_url, tls, imap, mx, directory, limits, store, "
+            "link, health, proxy"
+        )
         for key in ("host", "base"):
             self.assertEqual(
                 self.refused(f'hostname="a"\n{key}="b"'),
@@ -114,3 +128,80 @@ class LoadTests(SynchronousTestCase):
         with self.assertRaises(InvalidInput) as caught:
             settings.load(self.path)
         self.assertIn("cannot be read: No such file", str(caught.exception))
+
+
+class RolesTests(LoadCase):
+    HOST = 'hostname="mail.example.com"\n'
+    REMOTE = '[link.primaries.b]\nendpoint="tcp:b.example.com:4190"\nca="b.pem"\n'
+
+    def test_all_in_one_needs_no_link(self) -> None:
+        loaded = self.load(self.HOST)
+        self.assertEqual(loaded.roles, settings.ROLES)
+        self.assertEqual(loaded.front_ends, ("imap", "mx"))
+        self.assertFalse(loaded.needs_link)
+
+    def test_what_needs_the_link(self) -> None:
+        for text in ("workers=2", f'roles=["mx"]\n{self.REMOTE}', self.REMOTE):
+            self.assertTrue(self.load(self.HOST + text).needs_link, text)
+        own = '[link.primaries.primary]\nendpoint="unix:link.sock"\n'
+        self.assertFalse(self.load(self.HOST + own).needs_link)
+
+    def test_roles_that_do_not_go_together(self) -> None:
+        for text, said in (
+            (
+                'roles=["imap", "fax"]',
+                "roles: unknown role 'fax', expected some of primary, imap, mx",
+            ),
+            ("roles=[]", "roles: expected at least one of primary, imap, mx"),
+            ('roles=["mx", "mx"]', "roles: mx is named more than once"),
+            (
+                'roles=["imap", "mx"]',
+                (
+                    "roles: imap and mx without primary: expected [link.primaries.NAME] "
+                    "with the primaries to reach"
+                ),
+            ),
+            (
+                'roles=["primary"]\nworkers=2',
+                "workers: expected 0, or a front end in roles for 2 workers to run",
+            ),
+            ("workers=-1", "workers: expected at least 0, got -1"),
+            ("workers=65", "workers: expected at most 64, got 65"),
+        ):
+            self.assertEqual(self.refused(self.HOST + text), said)
+
+    def test_primaries_are_reached_at_absolute_paths(self) -> None:
+        base = self.path.parent.resolve()
+        b = self.load(self.HOST + self.REMOTE).link.primaries["b"]
+        self.assertEqual(b.hostname, "b.example.com")
+        self.assertEqual(b.ca, base / "b.pem")
+        self.assertEqual(b.token_file, base / "link.token")
+        c = self.load(
+            f'{self.HOST}[link.primaries.c]\nendpoint="unix:c.sock"\ntoken_file="c.token"'
+        ).link.primaries["c"]
+        self.assertEqual(c.endpoint, f"unix:{base}/c.sock")
+        self.assertEqual(c.token_file, base / "c.token")
+
+    def test_wrong_links(self) -> None:
+        table = f"{self.HOST}[link.primaries.b]\n"
+        for text, key in (
+            (f'{table}endpoint="b:1"', "link.primaries.b.endpoint: expected unix:PATH or tcp:"),
+            (f'{table}endpoint="tcp:b:many"', "link.primaries.b.endpoint: expected"),
+            (f'{table}endpoint="unix:"', "link.primaries.b.endpoint: expected"),
+            (f'{table}endpoint="tcp:b:1"', "link.primaries.b.ca: expected the PEM file"),
+            (f'{table}ca="x"', "link.primaries.NAME.endpoint: expected a value"),
+            (
+                f'{table}host="x"',
+                "link.primaries.NAME.host: unknown key, expected one of endpoint, hostname, ca",
+            ),
+            (f'{self.HOST}[link]\nname="My Primary"', "link: expected names of primaries"),
+            (f"{self.HOST}[link]\nlease_seconds=0", "link.lease_seconds: expected at least 1"),
+            (f'{self.HOST}[link]\nallow_from=["x"]', "link.allow_from: expected networks"),
+            (f'{self.HOST}redis_url="localhost"', "redis_url: expected redis://"),
+            (f'{self.HOST}[proxy]\nallow_from=["x"]', "proxy.allow_from: expected networks"),
+            (
+                f'{self.HOST}[imap]\nlisten=["haproxy:tcp:143"]',
+                "proxy.allow_from: expected the networks of the load balancers for imap.listen",
+            ),
+        ):
+            self.assertTrue(self.refused(text).startswith(key), self.refused(text))
