@@ -6,7 +6,7 @@ sentence fit for the client. ``str(error)`` never contains a password, a key or 
 message, so it may be logged.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class MailsrvError(Exception):
@@ -78,6 +78,16 @@ class SealBroken(MailsrvError):
 
 class KeyGone(MailsrvError):
     """The vault no longer holds the key: the session that brought it has ended."""
+
+    imap_code = "UNAVAILABLE"
+
+
+class LeaseEnded(KeyGone):
+    """The primary no longer has the session's key: send it again. Nothing was done."""
+
+
+class StaleKey(MailsrvError):
+    """Sealed to a key, or under a nonce, that this primary no longer has: seal it again."""
 
     imap_code = "UNAVAILABLE"
 
@@ -197,3 +207,26 @@ class Unavailable(MailsrvError):
 
     imap_code = "UNAVAILABLE"
     smtp_status = "4.3.2"
+
+
+class LinkLost(Unavailable):
+    """The link went away before the answer came: whether the request was done is not known."""
+
+
+class Elsewhere(MailsrvError):
+    """Another primary serves this address by what the directory says now."""
+
+    imap_code = "UNAVAILABLE"
+    smtp_status = "4.3.2"
+
+    _SENTENCE: ClassVar[str] = "served by primary "
+
+    def __init__(self, primary: str) -> None:
+        super().__init__(f"{self._SENTENCE}{primary}")
+        self.primary = primary
+
+    @classmethod
+    def said(cls, sentence: str) -> Self | None:
+        """The error whose text this is; None for any other sentence."""
+        primary = sentence.removeprefix(cls._SENTENCE)
+        return None if primary in (sentence, "") else cls(primary)

@@ -10,8 +10,11 @@ answer (None where the caller never repeats).
 # zope interfaces declare methods without self
 # ruff: noqa: N805
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.values import (
@@ -53,7 +56,12 @@ class IListener(Interface):
         """
 
     def revoked(reason: str) -> None:
-        """The credential, the alias or the file is no longer valid: say goodbye and log out."""
+        """The credential, the alias or the file is no longer valid: say goodbye and log out.
+
+        A leased session whose alias went to another primary hears the sentence of Elsewhere
+        (``Elsewhere.said(reason)``): it goes on there, after ``resume``. Here it stays until
+        ``logout``, without its key, and what it asks for fails with Elsewhere.
+        """
 
 
 class IStore(Interface):
@@ -163,3 +171,99 @@ class IStore(Interface):
 
     def deliver(alias: str, delivery: Delivery) -> Deferred[Delivered]:
         """Deferred of Delivered: on disk, in the mailbox or sealed. OverQuota, DiskFull ..."""
+
+
+class IKeeper(Interface):
+    """Somebody far away who may hold keys of sessions: the link to a secondary."""
+
+    def ask(alias: str, mailbox: str) -> Deferred[Access | None]:
+        """Deferred of the Access of a session of the alias whose key opens this mailbox file.
+
+        The key was brought by ``IPrimary.lend`` when it answers; None when there is no such
+        session. ``mailbox`` is the ObjectID of the current file. May be cancelled.
+        """
+
+
+class IFrozen(Interface):
+    """An alias on which nothing happens: a hold that ends by ``thaw`` or after its time."""
+
+    holds = Attribute("bool: False once it ended, and then the file may have been written to.")
+
+    def run(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        """Deferred of what ``function`` answers, run on a worker thread while the alias is frozen.
+
+        Unavailable when the hold has ended. Its time may pass meanwhile: it then ends after
+        ``function`` does, so that a switch is never made for an alias that lives again.
+        """
+
+    def thaw() -> Deferred[None]:
+        """Deferred of None: end the hold. May be called twice.
+
+        If the directory names another primary by now, sessions of the alias end here, and what
+        waited fails with Elsewhere.
+        """
+
+
+class IPrimary(IStore):
+    """What the link asks of the primary beside ``IStore``: sessions whose keys are elsewhere.
+
+    The key of a *leased* session lies in a secondary's vault. The primary has it from login or
+    ``lend`` until ``lease_seconds`` after the last request that needed it, never longer than the
+    session. A request that needs it and finds it gone fails with LeaseEnded before anything was
+    done; ``lend`` it, and repeat.
+
+    Everything about an alias of another primary fails with Elsewhere; a login does so after the
+    proof, and a wrong password fails here as it would there.
+    """
+
+    name = Attribute("str: what the directory calls this primary.")
+
+    def login_leased(
+        address: str, password: str, scope: Scope, listener: IListener | None, session: str
+    ) -> Deferred[tuple[Access, bytes]]:
+        """Deferred of Access and packed FileKey: as ``login``, with the key on lease.
+
+        ``session`` is the id for ``Access.session``, from whoever holds the key. An earlier
+        session of that id ends, silently; of two logins with one id under way at once the one
+        that began later stays, and the other fails with KeyGone.
+        """
+
+    def login_scram_leased(
+        address: str, proof: ScramProof, scope: Scope, listener: IListener | None, session: str
+    ) -> Deferred[tuple[ScramAccepted, bytes]]:
+        """Deferred of ScramAccepted and packed FileKey: as ``login_scram`` and the above."""
+
+    def lend(access: Access, key: bytes) -> None:
+        """Bring the key (packed FileKey, 48 octets) of a leased session; its lease begins anew.
+
+        KeyGone when the session has ended, Elsewhere when its alias is another primary's now,
+        InvalidInput for what is no key.
+        """
+
+    def resume(
+        sessions: Sequence[Access], listeners: Sequence[IListener | None]
+    ) -> Deferred[list[Access | str]]:
+        """Enter sessions again that a secondary still has, without their keys; in order.
+
+        For each the Access to use from now on: it has another ``key``, and the mailbox id of now
+        when the mailbox was moved. Or the sentence why it does not hold; that of Elsewhere when
+        another primary serves the alias. A session of that id that is still here is replaced,
+        and a ``logout`` of its former Access does nothing. Waiting mail is brought in by asking
+        the keepers: add the link's keeper first.
+        """
+
+    def add_keeper(keeper: IKeeper) -> None:
+        """Ask this one too when mail comes for an alias whose key is not here."""
+
+    def remove_keeper(keeper: IKeeper) -> None:
+        """Ask it no more, and wait for none of its answers. May be called twice."""
+
+    def freeze(alias: str, patience: float) -> Deferred[IFrozen]:
+        """Deferred of IFrozen: nothing is open of the alias's mailbox and waiting mail.
+
+        What runs ends first (MailboxBusy when it takes more than ``patience`` seconds, or another
+        process is changing the mailbox, or another hold is there). What comes meanwhile waits,
+        ``Limits.frozen_seconds`` at most and then fails with Unavailable; the hold ends by
+        itself after as long. It includes the lock that a password change takes
+        (``Volume.exclusive`` of the alias). NoSuchAlias, MailboxNotReady, Elsewhere.
+        """
