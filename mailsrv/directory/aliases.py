@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, case, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mailsrv.directory import schema
 from mailsrv.directory.addresses import Address, normalise_domain, parse
-from mailsrv.directory.base import Part, checked_quota
-from mailsrv.directory.values import Alias
+from mailsrv.directory.base import Part, checked_primary, checked_quota
+from mailsrv.directory.values import DEFAULT_PRIMARY, Alias
 from mailsrv.errors import AliasDisabled, AlreadyExists, InvalidInput, NoSuchAlias, NoSuchDomain
 
 
@@ -23,10 +23,17 @@ class Aliases(Part):
             _ALIASES.where(schema.alias.c.address == bindparam("address"))
         )
 
-    def add_alias(self, address: str, *, quota: int | None = None, enabled: bool = True) -> Alias:
+    def add_alias(
+        self,
+        address: str,
+        *,
+        quota: int | None = None,
+        enabled: bool = True,
+        primary: str = DEFAULT_PRIMARY,
+    ) -> Alias:
         """Add an alias; ``*@example.com`` takes what no other alias of the domain takes.
 
-        AlreadyExists, NoSuchDomain, InvalidInput.
+        ``primary`` names the one that shall serve it. AlreadyExists, NoSuchDomain, InvalidInput.
         """
         parsed = parse(address)
         made = Alias(
@@ -35,6 +42,7 @@ class Aliases(Part):
             enabled=enabled,
             quota=checked_quota(quota),
             created=self._time(),
+            primary=checked_primary(primary),
         )
         with self._database.writing() as connection:
             domain_id = _domain_id(connection, parsed.domain)
@@ -91,7 +99,7 @@ class Aliases(Part):
         with self._database.writing() as connection:
             mine = files.c.alias_id == alias_id
             ids = list(connection.execute(select(files.c.id).where(mine)).scalars())
-            connection.execute(update(files).where(mine).values(state=schema.DISCARDED))
+            connection.execute(update(files).where(mine).values(state=_STATE_WITHOUT_ALIAS))
             gone = connection.execute(delete(schema.alias).where(schema.alias.c.id == alias_id))
             if gone.rowcount == 0:
                 raise NoSuchAlias("no such alias")
@@ -117,19 +125,31 @@ class Aliases(Part):
             raise _unknown(connection, parsed)
 
 
+_STATE_WITHOUT_ALIAS = case(
+    (schema.mailbox.c.state.in_([schema.INCOMING, schema.MOVED, schema.LEFT]), schema.LEFT),
+    else_=schema.DISCARDED,
+)
+
 _ALIASES = select(
     schema.alias.c.id,
     schema.alias.c.address,
     schema.alias.c.enabled,
     schema.alias.c.quota,
     schema.alias.c.created,
+    schema.alias.c.primary,
 )
 
 
 def _alias(row: Iterable[Any]) -> Alias:
-    identity, address, enabled, quota, created = row
-    # the driver of SQLite knows no booleans
-    return Alias(id=identity, address=address, enabled=bool(enabled), quota=quota, created=created)
+    identity, address, enabled, quota, created, primary = row
+    return Alias(
+        id=identity,
+        address=address,
+        enabled=bool(enabled),  # the driver of SQLite knows no booleans
+        quota=quota,
+        created=created,
+        primary=primary,
+    )
 
 
 def _first(connection: Connection, query: Select[Any]) -> Alias | None:
@@ -146,6 +166,7 @@ def _insert(connection: Connection, made: Alias, domain_id: str) -> None:
             enabled=made.enabled,
             quota=made.quota,
             created=made.created,
+            primary=made.primary,
         )
     )
     connection.execute(insert(schema.usage).values(alias_id=made.id, octets=0, messages=0))

@@ -1,5 +1,6 @@
 """What the parts of the directory share: the database, the clock, small helpers."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -8,6 +9,7 @@ from mailsrv.errors import InvalidInput
 from mailsrv.keys.objectid import object_id
 
 _MAX_QUOTA = 2**62
+_PRIMARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Part:
@@ -34,3 +36,10 @@ def checked_quota(quota: int | None) -> int | None:
     if quota is not None and not 0 <= quota <= _MAX_QUOTA:
         raise InvalidInput("a quota is a number of octets that is not negative")
     return quota
+
+
+def checked_primary(name: str) -> str:
+    """Return the name of a primary. InvalidInput unless it is one word."""
+    if not _PRIMARY.fullmatch(name):
+        raise InvalidInput("the name of a primary has 1 to 64 letters, digits, '.', '_' and '-'")
+    return name

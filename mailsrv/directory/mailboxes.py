@@ -7,11 +7,16 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from mailsrv.directory import schema
 from mailsrv.directory.base import Part
 from mailsrv.directory.credentials import insert_credentials
-from mailsrv.directory.values import MailboxRecord
+from mailsrv.directory.values import DEFAULT_PRIMARY, MailboxFile, MailboxRecord
 from mailsrv.errors import MailboxMoved, NoSuchAlias
 from mailsrv.keys.credential import Credential
 
-_RECORD = select(schema.mailbox.c.id, schema.mailbox.c.public_key, schema.mailbox.c.created)
+_RECORD = select(
+    schema.mailbox.c.id,
+    schema.mailbox.c.public_key,
+    schema.mailbox.c.created,
+    schema.mailbox.c.primary,
+)
 
 
 class Mailboxes(Part):
@@ -74,10 +79,12 @@ class Mailboxes(Part):
         """Name another file, with the credentials that open it, in one durable transaction.
 
         ``replaces`` is the file that the caller took for the current one (None: there is none);
-        MailboxMoved when it is not. It is kept among the archived with ``archive``, else among
-        the discarded, and all earlier credentials are gone. NoSuchAlias.
+        MailboxMoved when it is not, or when another primary than the record's serves the alias.
+        It is kept among the archived with ``archive``, else among the discarded, and all earlier
+        credentials are gone. NoSuchAlias.
         """
         with self._database.writing() as connection:
+            _check_primary(connection, alias_id, record.primary)
             _retire(connection, alias_id, replaces, archive)
             connection.execute(
                 insert(schema.mailbox).values(
@@ -86,6 +93,7 @@ class Mailboxes(Part):
                     state=schema.CURRENT,
                     public_key=record.public_key,
                     created=record.created,
+                    primary=record.primary,
                 )
             )
             table = schema.alias
@@ -96,10 +104,23 @@ class Mailboxes(Part):
             connection.execute(delete(old).where(old.c.alias_id == alias_id))
             insert_credentials(connection, alias_id, credentials, salt, iterations)
 
-    def discarded_mailboxes(self) -> list[str]:
-        """Return the ids of files that nothing needs any more, to be removed from the volume."""
+    def mailbox_files(self, alias_id: str) -> list[MailboxFile]:
+        """Return all files of an alias, oldest first, in whatever state they are."""
         table = schema.mailbox
-        query = select(table.c.id).where(table.c.state == schema.DISCARDED)
+        query = select(table.c.id, table.c.state, table.c.primary, table.c.created).where(
+            table.c.alias_id == alias_id
+        )
+        with self._database.reading() as connection:
+            found = [MailboxFile(*row) for row in connection.execute(query)]
+        return sorted(found, key=lambda one: (one.created, one.id))
+
+    def discarded_mailboxes(self, primary: str = DEFAULT_PRIMARY) -> list[str]:
+        """Return the ids of files that nothing needs any more, to be removed from the volume
+        of this primary."""
+        table = schema.mailbox
+        query = select(table.c.id).where(
+            table.c.primary == primary, table.c.state == schema.DISCARDED
+        )
         with self._database.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
@@ -111,13 +132,29 @@ class Mailboxes(Part):
             connection.execute(delete(table).where(*gone))
 
 
-def _retire(connection: Connection, alias_id: str, replaces: str | None, archive: bool) -> None:
-    aliases, files = schema.alias, schema.mailbox
-    if connection.execute(select(aliases.c.id).where(aliases.c.id == alias_id)).first() is None:
+def _check_primary(connection: Connection, alias_id: str, primary: str) -> None:
+    table = schema.alias
+    found = connection.execute(select(table.c.primary).where(table.c.id == alias_id)).scalar()
+    if found is None:
         raise NoSuchAlias("no such alias")
+    if found != primary:
+        raise MailboxMoved(f"the mailbox is served by primary {found}")
+
+
+def _retire(connection: Connection, alias_id: str, replaces: str | None, archive: bool) -> None:
+    files = schema.mailbox
     mine = (files.c.alias_id == alias_id, files.c.state == schema.CURRENT)
     current = connection.execute(select(files.c.id).where(*mine)).scalar()
     if current != replaces:
         raise MailboxMoved("the mailbox was changed by another process meanwhile")
     state = schema.ARCHIVED if archive else schema.DISCARDED
     connection.execute(update(files).where(*mine).values(state=state))
+    # old copies of the file that goes are of no more use
+    leave_moved(connection, alias_id)
+
+
+def leave_moved(connection: Connection, alias_id: str) -> None:
+    """Let old copies of the alias's current file go."""
+    files = schema.mailbox
+    moved = (files.c.alias_id == alias_id, files.c.state == schema.MOVED)
+    connection.execute(update(files).where(*moved).values(state=schema.LEFT))

@@ -18,12 +18,17 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+from mailsrv.directory.values import DEFAULT_PRIMARY
+
+HEAD = "0002"
 """The newest migration, known without loading Alembic."""
 
 CURRENT = "current"
 ARCHIVED = "archived"
 DISCARDED = "discarded"
+INCOMING = "incoming"
+MOVED = "moved"
+LEFT = "left"
 
 metadata = MetaData(
     naming_convention={
@@ -73,9 +78,11 @@ alias = Table(
     Column("salt", LargeBinary),
     Column("iterations", Integer),
     Column("created", Text, nullable=False),
+    Column("primary", Text, nullable=False, server_default=DEFAULT_PRIMARY),
 )
 """``salt`` and ``iterations`` are shared by all credentials of the alias, so that a SCRAM proof
-can be tried against each; NULL until the first password."""
+can be tried against each; NULL until the first password. ``primary`` names the one that serves
+the alias: its current file lies there."""
 
 usage = Table(
     "usage",
@@ -94,7 +101,9 @@ mailbox = Table(
     Column("state", Text, nullable=False),
     Column("public_key", LargeBinary, nullable=False),
     Column("created", Text, nullable=False),
+    Column("primary", Text, nullable=False, server_default=DEFAULT_PRIMARY),
     Index("ix_mailbox_alias_id", "alias_id", "state"),
+    Index("ix_mailbox_primary", "primary", "state"),
     Index(
         "uq_mailbox_current",
         "alias_id",
@@ -103,8 +112,11 @@ mailbox = Table(
         postgresql_where=text("state = 'current'"),
     ),
 )
-"""Every file: the current one of an alias, archived ones, and discarded ones whose file waits to
-be removed (the row outlives the alias, so that a crash leaves no file without an entry)."""
+"""Every file, and on the volume of which primary it lies. An alias has one current file, archived
+ones, and while it moves an incoming one. A moved file is the old copy of the current one, kept
+until that was opened with its owner's key. A discarded file waits to be removed, a left one too,
+and with it the waiting mail that was copied along. (The row outlives the alias, so that a crash
+leaves no file without an entry.)"""
 
 credential = Table(
     "credential",

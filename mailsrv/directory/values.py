@@ -5,6 +5,9 @@ Times are ISO 8601 UTC text, sizes octets, ids ObjectIDs; a quota of None means 
 
 import msgspec
 
+DEFAULT_PRIMARY = "primary"
+"""The name of the one that serves an alias where nothing else was said."""
+
 
 class Account(msgspec.Struct, frozen=True):
     """A person who owns domains."""
@@ -33,6 +36,8 @@ class Alias(msgspec.Struct, frozen=True):
     enabled: bool
     quota: int | None
     created: str
+    primary: str = DEFAULT_PRIMARY
+    """Name of the primary that serves it."""
 
     @property
     def domain(self) -> str:
@@ -44,6 +49,17 @@ class MailboxRecord(msgspec.Struct, frozen=True):
 
     id: str
     public_key: bytes
+    created: str
+    primary: str = DEFAULT_PRIMARY
+    """On whose volume it lies."""
+
+
+class MailboxFile(msgspec.Struct, frozen=True):
+    """What is known of a file. ``state`` is one of those that ``schema`` names."""
+
+    id: str
+    state: str
+    primary: str
     created: str
 
 
