@@ -1,0 +1,209 @@
+"""The parts of the store, wired together, started, kept and stopped."""
+
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.threadpool import ThreadPool
+
+from mailsrv.directory.directory import Directory
+from mailsrv.keys.vault import Vault
+from mailsrv.store.authentication import Authentication
+from mailsrv.store.connections import Connections
+from mailsrv.store.delivery import Arrival, Deliveries
+from mailsrv.store.entrance import Entrance
+from mailsrv.store.indexing import Indexing
+from mailsrv.store.limits import Limits
+from mailsrv.store.mailboxes import Mailboxes
+from mailsrv.store.merge import Merger
+from mailsrv.store.merging import Merging
+from mailsrv.store.notifications import Notifications
+from mailsrv.store.operations import Operations
+from mailsrv.store.orphans import remove_orphans
+from mailsrv.store.receive import Receiver
+from mailsrv.store.revocation import Revocation
+from mailsrv.store.secret import ServerSecret
+from mailsrv.store.sessions import Session, Sessions
+from mailsrv.store.usage import Usages
+from mailsrv.store.values import Access
+from mailsrv.store.volume import Hold, Volume
+from mailsrv.store.waiting import WaitingFiles
+from mailsrv.store.workers import Workers, log_unexpected
+
+
+class Wiring:
+    """Call ``start`` before the first request and ``close`` after the last, on the reactor.
+
+    ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        volume: Volume,
+        vault: Vault,
+        reactor: Any,
+        pool: ThreadPool,
+        now: Callable[[], datetime],
+        limits: Limits | None = None,
+    ) -> None:
+        self._directory = directory
+        self._volume = volume
+        self._vault = vault
+        self._reactor = reactor
+        self._pool = pool
+        self._now = now
+        self._limits = limits or Limits()
+        self._hold: Hold | None = None
+
+    def start(self) -> None:
+        """Take the volume and begin. VolumeInUse, ReadOnlyVolume, StorageFailed, DiskFull."""
+        self._volume.prepare()
+        self._hold = self._volume.hold()
+        try:
+            secret = ServerSecret(self._volume.server_key())
+        except BaseException:
+            self._hold.release()
+            raise
+        self._wire(secret)
+        self._pool.start()
+        self._revocation.start(self._limits.poll_seconds)
+        self._housekeeping.start(self._limits.poll_seconds, now=False)
+        self._behind(self._sweep)
+
+    def _wire(self, secret: ServerSecret) -> None:
+        limits, directory, reactor = self._limits, self._directory, self._reactor
+        self._workers = Workers(reactor, self._pool, limits.work_per_alias)
+        self._sessions = Sessions()
+        self._files = WaitingFiles(self._volume, secret)
+        self._usages = Usages(directory, self._files)
+        self._notifications = Notifications(reactor, self._sessions)
+        self._connections = Connections(
+            reactor.seconds,
+            self._now,
+            most=limits.open_connections,
+            idle_seconds=limits.idle_seconds,
+        )
+        self._mailboxes = Mailboxes(directory, self._volume, self._vault, self._connections)
+        self._revocation = Revocation(reactor, self._workers, directory, self._sessions, self._end)
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = reactor
+        self._wire_mail()
+        self._wire_sessions(secret)
+
+    def _wire_mail(self) -> None:
+        limits = self._limits
+        self._indexing = Indexing(self._reactor, self._workers, self._sessions, limits, self._index)
+        self._merging = Merging(
+            self._workers,
+            self._mailboxes,
+            Merger(self._files, limits.batch_messages, limits.batch_octets),
+            self._usages,
+            self._notifications,
+            self._came,
+        )
+        self._deliveries = Deliveries(
+            self._reactor,
+            self._workers,
+            Receiver(self._directory, self._files, self._usages, self._mailboxes.of),
+            self._sessions,
+            self._notifications,
+            limits,
+            self._arrived,
+        )
+
+    def _wire_sessions(self, secret: ServerSecret) -> None:
+        self._operations = Operations(
+            workers=self._workers,
+            mailboxes=self._mailboxes,
+            sessions=self._sessions,
+            usages=self._usages,
+            notifications=self._notifications,
+            came=self._came,
+            message_octets=self._limits.message_octets,
+        )
+        self._entrance = Entrance(
+            reactor=self._reactor,
+            workers=self._workers,
+            directory=self._directory,
+            authentication=Authentication(self._directory, secret),
+            vault=self._vault,
+            mailboxes=self._mailboxes,
+            files=self._files,
+            usages=self._usages,
+            sessions=self._sessions,
+            merging=self._merging,
+            revocation=self._revocation,
+            now=self._now,
+            limits=self._limits,
+        )
+
+    async def _sweep(self) -> None:
+        await self._workers.run(remove_orphans, self._directory, self._volume, self._now)
+
+    def close(self) -> Deferred[None]:
+        """Deferred of None: refuse new work, let what is under way end, then forget all keys."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        if self._hold is None or self._workers.closing:
+            return
+        self._workers.closing = True
+        self._revocation.stop()
+        self._indexing.stop()
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        await self._workers.drained()
+        for session in self._sessions.all():
+            self._entrance.logout(session.access)
+        await self._workers.drained()
+        try:
+            await self._workers.run(self._usages.flush)
+        except Exception as error:  # noqa: BLE001
+            log_unexpected(error)
+        await self._workers.run(self._connections.close)
+        await self._workers.run(self._files.close_kept, 0)
+        self._vault.close()
+        self._pool.stop()
+        self._hold.release()
+
+    async def _index(self, access: Access) -> int:
+        return await self._operations.work(
+            access, lambda box: box.index_pending(self._limits.index_messages)
+        )
+
+    def _end(self, session: Session, reason: str) -> None:
+        self._entrance.end(session, reason)
+
+    def _came(self, alias: str) -> None:
+        self._indexing.want(alias)
+
+    def _arrived(self, alias: str, arrival: Arrival) -> None:
+        if arrival.live:
+            self._came(alias)
+        elif self._sessions.of_alias(alias):
+            # its owner is here, or came while it was sealed: bring it in without being asked
+            self._reactor.callLater(arrival.merge_after, self._merge_behind, alias)
+
+    def _merge_behind(self, alias: str) -> None:
+        sessions = self._sessions.of_alias(alias)
+        if sessions and not self._workers.closing:
+            self._behind(lambda: self._entrance.merge(sessions[-1].access))
+
+    def _keep_house(self) -> Deferred[None]:
+        return self._workers.begin(self._house_work).addErrback(lambda _: None)
+
+    async def _house_work(self) -> None:
+        if self._connections.idle or self._usages.dirty or self._files.kept:
+            await self._workers.run(self._tidy)
+
+    def _tidy(self) -> None:
+        self._connections.expire()
+        self._files.close_kept(self._limits.idle_seconds)
+        self._usages.flush()
+
+    def _behind(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Work that nobody waits for; its errors are logged where they are not expected."""
+        self._workers.begin(work).addErrback(lambda _: None)
