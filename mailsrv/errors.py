@@ -147,6 +147,10 @@ class ReadOnlyVolume(MailsrvError):
     imap_code = "UNAVAILABLE"
 
 
+class NeedsWriter(ReadOnlyVolume):
+    """The mailbox was opened to be read only, and who may write it has to do this."""
+
+
 class StorageFailed(MailsrvError):
     """The operating system refused a read, a write or a sync."""
 

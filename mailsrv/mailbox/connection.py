@@ -9,6 +9,7 @@ octets are looked at before anything is written.
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from mailsrv.errors import (
     MailboxMissing,
     MailsrvError,
     MessageTooLarge,
+    NeedsWriter,
     ReadOnlyVolume,
     StorageFailed,
     WrongKey,
@@ -33,11 +35,15 @@ from mailsrv.keys.filekey import FileKey
 BUSY_MILLISECONDS = 5000
 """How long a writer waits for another one before MailboxBusy."""
 
+_READONLY_BUSY_MILLISECONDS = 250
+"""Readers wait for others only while these begin or end their use of a file."""
+
 _PAGE = 4096
 _CLEAR_HEADER = bytes.fromhex("1000020220402020")
 """Octets 16 to 23 of every mailbox file, which the cipher leaves readable: page size 4096, WAL,
 32 octets reserved in each page, and three constants of SQLite."""
 
+_ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BY_TYPE: tuple[tuple[type[apsw.Error], type[MailsrvError], str], ...] = (
     (apsw.BusyError, MailboxBusy, "another writer holds the mailbox"),
@@ -116,7 +122,7 @@ def _make_empty(path: Path) -> None:
 def _fill(path: Path, key: FileKey) -> apsw.Connection:
     """Make the empty file a database, which has to be an encrypted one."""
     with translated():
-        connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE)
+        connection = _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE, BUSY_MILLISECONDS)
         _require_encrypted(connection, path, key)
     return connection
 
@@ -142,26 +148,27 @@ def first_octets(path: Path, count: int) -> bytes:
 
 
 def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connection:
-    """Open an existing file.
+    """Open an existing file. A connection that is ``readonly`` changes nothing on the volume.
 
-    WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed.
+    WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed, and
+    NeedsWriter when a writer has to open the file before it can be only read.
     """
     _require_a_page(path)
-    name = str(path)
-    flags = apsw.SQLITE_OPEN_READONLY if readonly else apsw.SQLITE_OPEN_READWRITE
     try:
-        return _connect(name, key, flags)
+        if readonly:
+            return _connect_readonly(path, key)
+        return _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE, BUSY_MILLISECONDS)
     except apsw.NotADBError as error:
         raise _why_unreadable(path, key) from error
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
-        if readonly and _is_settled(path):
-            # On a volume that may not be written SQLite cannot make the files that go with WAL.
-            # Nothing is in them, and nobody else can write, so the main file is all there is.
-            with translated():
-                return _connect(f"file:{quote(name)}?immutable=1", key, flags)
         raise _why_unopenable(path) from error
     except apsw.Error as error:
         raise _translate(error, None) from error
+
+
+def is_unchanging(path: Path) -> bool:
+    """Whether nobody can write this file now, and all of it is in its main file."""
+    return _nobody_writes(path) and not _length(f"{path}-wal")
 
 
 def remove(path: Path) -> None:
@@ -193,16 +200,37 @@ def _require_a_page(path: Path) -> None:
         raise MailboxDamaged("the mailbox file is cut short")
 
 
-def _connect(name: str, key: FileKey, flags: int) -> apsw.Connection:
+def _connect_readonly(path: Path, key: FileKey) -> apsw.Connection:
+    """Read beside a writer, through the index that it shares, or what nobody can write.
+
+    SQLite makes the files that go with WAL also for who only reads, and the last one to close a
+    file empties its log into it. So the files must be there, the index is mapped for reading (one
+    that a crash left behind is not trusted: SQLite makes its own, in memory), and closing does not
+    touch the log.
+    """
+    flags = apsw.SQLITE_OPEN_READONLY
+    if os.path.exists(f"{path}-wal") and os.path.exists(f"{path}-shm"):
+        option = "readonly_shm=1"
+    elif is_unchanging(path):
+        option = "immutable=1"
+    else:
+        raise NeedsWriter("nobody has opened the mailbox for writing")
+    name = f"file:{quote(str(path))}?{option}"
+    connection = _connect(name, key, flags, _READONLY_BUSY_MILLISECONDS)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return connection
+
+
+def _connect(name: str, key: FileKey, flags: int, busy_milliseconds: int) -> apsw.Connection:
     connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
     try:
         # The pragma of this comes later by design, but already the first read may have to wait
         # for a connection that is just closing.
-        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.set_busy_timeout(busy_milliseconds)
         connection.pragma("cipher", "chacha20")
         connection.pragma("key", key.pragma())
         connection.pragma("journal_mode", "WAL")
-        connection.pragma("busy_timeout", BUSY_MILLISECONDS)
+        connection.pragma("busy_timeout", busy_milliseconds)
         connection.pragma("synchronous", "NORMAL")
         connection.pragma("foreign_keys", "ON")
         connection.pragma("encoding", "UTF-8")
@@ -259,12 +287,21 @@ def _why_unopenable(path: Path) -> MailsrvError:
     return StorageFailed("the mailbox file cannot be opened")
 
 
-def _is_settled(path: Path) -> bool:
-    log = Path(f"{path}-wal")
+def _nobody_writes(path: Path) -> bool:
+    """Whether the file system or the modes forbid it to everyone, not only to this process."""
     try:
-        return path.exists() and (not log.exists() or log.stat().st_size == 0)
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            return True
+        return not (path.stat().st_mode | path.parent.stat().st_mode) & _ANY_WRITE
     except OSError:
         return False
+
+
+def _length(name: str) -> int:
+    try:
+        return os.stat(name).st_size
+    except OSError:
+        return 0
 
 
 def _from_os(error: OSError) -> MailsrvError:

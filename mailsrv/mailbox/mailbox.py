@@ -52,11 +52,16 @@ class Mailbox:
     """One open mailbox file. Errors are those of ``mailsrv.errors``."""
 
     def __init__(
-        self, path: Path, connection: apsw.Connection, now: Callable[[], datetime]
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        now: Callable[[], datetime],
+        *,
+        readonly: bool = False,
     ) -> None:
         """Use ``create`` or ``open``."""
         self.path = path
-        self._database = Database(connection, now)
+        self._database = Database(connection, now, readonly=readonly)
         self._searcher: Searcher | None = None
 
     @classmethod
@@ -93,11 +98,13 @@ class Mailbox:
     ) -> Self:
         """Open a file and mend its schema.
 
+        ``readonly`` is for who reads beside a writer, which may be another process: nothing on the
+        volume is changed, also not by closing, and what would have to write raises NeedsWriter.
         ``boot`` changes with each start of the operating system (found out when None). WrongKey,
         MailboxDamaged, MailboxMissing, SchemaMismatch, ReadOnlyVolume, MailboxBusy.
         """
         connection = connections.connect(path, key, readonly=readonly)
-        mailbox = cls(path, connection, now)
+        mailbox = cls(path, connection, now, readonly=readonly)
         try:
             with translated(connection):
                 mailbox._settle(boot or durability.boot_id(), readonly=readonly)
@@ -197,6 +204,7 @@ class Mailbox:
             first_recent = changing.first_recent(connection, folder.id)
             if not writable or first_recent >= folder.uidnext:
                 return changing.select(connection, folder, first_recent)
+        self._database.require_writer()
         try:
             with self.writing(durable=False) as writer:
                 return self._selected(writer.connection, name, claim=True)
@@ -219,6 +227,7 @@ class Mailbox:
             first_recent = changing.first_recent(connection, folder_id)
             if not claim_recent or first_recent >= found.uidnext:
                 return found
+        self._database.require_writer()
         try:
             with self.writing(durable=False) as writer:
                 return changing.changes_with_recent(writer.connection, folder_id, since)
@@ -244,6 +253,7 @@ class Mailbox:
     def fetch(self, folder_id: int, request: FetchRequest) -> FetchPage:
         """One page of rows; ask again from ``next_uid``. NoSuchFolder."""
         if request.mark_seen and self._has_unseen(folder_id, request.uids):
+            self._database.require_writer()
             try:
                 return self._database.changing_flags(
                     folder_id, lambda writer: self._fetch_and_mark(writer, folder_id, request)
@@ -339,7 +349,9 @@ class Mailbox:
             with self.writing() as writer:
                 if schema.mend(writer.connection):
                     check.recount(writer.connection)
-        if not readonly and durability.needs_recovery(connection, boot):
+        if durability.needs_recovery(connection, boot):
+            if readonly and connections.is_unchanging(self.path):
+                return
             with self.writing() as writer:
                 durability.recover(writer.connection, boot)
 

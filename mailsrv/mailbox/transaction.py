@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 import apsw
 import msgspec
 
-from mailsrv.errors import InvalidInput, NoSuchFolder
+from mailsrv.errors import InvalidInput, NeedsWriter, NoSuchFolder
 from mailsrv.mailbox import durability, failed_syncs, sql
 from mailsrv.mailbox.connection import translated
 
@@ -112,9 +112,12 @@ class Writer:
 class Database:
     """One open connection. One thread at a time."""
 
-    def __init__(self, connection: apsw.Connection, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, connection: apsw.Connection, now: Callable[[], datetime], *, readonly: bool = False
+    ) -> None:
         self.connection = connection
         self.now = now
+        self.readonly = readonly
         self.fence: Callable[[], None] = _no_fence
         self._durable = False
 
@@ -134,8 +137,9 @@ class Database:
     def writing(self, *, durable: bool) -> Iterator[Writer]:
         """One write, all or nothing; ``durable`` waits until it is on disk.
 
-        ``fence`` is called when the write lock is held, and may refuse by raising.
+        ``fence`` is called when the write lock is held, and may refuse by raising. NeedsWriter.
         """
+        self.require_writer()
         connection = self.connection
         writer = Writer(connection, self.now(), durable=durable)
         with translated(connection):
@@ -154,6 +158,11 @@ class Database:
         except durability.CeilingPassed:
             with self.writing(durable=True) as writer:
                 return work(writer)
+
+    def require_writer(self) -> None:
+        """NeedsWriter when this connection only reads: no answer as if the write was not due."""
+        if self.readonly:
+            raise NeedsWriter("the mailbox is open to be read only")
 
     def _synchronise(self, *, durable: bool) -> None:
         """Choose whether the next commit waits for the disk; this cannot change within one."""

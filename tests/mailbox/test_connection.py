@@ -300,7 +300,7 @@ class ProcessTests(MailboxTestCase):
 
     def test_a_volume_that_may_not_be_written_can_be_read(self) -> None:
         self.become_readable()
-        self.assertEqual(self.child(_NOBODY, readonly=True), ["2", "ReadOnlyVolume"])
+        self.assertEqual(self.child(_NOBODY, readonly=True), ["2", "NeedsWriter"])
 
     def become_readable(self) -> None:
         """Move the mailbox to where another user may read and not write."""

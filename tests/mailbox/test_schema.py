@@ -6,7 +6,7 @@ from unittest import mock
 import apsw
 
 from mailsrv.errors import SchemaMismatch
-from mailsrv.mailbox import schema
+from mailsrv.mailbox import connection, schema
 from mailsrv.mailbox.criteria import Body
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, Flags, StoreFlags
@@ -159,6 +159,8 @@ class SchemaTests(MailboxTestCase):
 
     def test_a_read_only_file_is_not_mended(self) -> None:
         self.change("DROP INDEX message_modseq")
+        writer = connection.connect(self.path, self.key)
+        self.addCleanup(writer.close)
         with self.assertRaises(SchemaMismatch):
             Mailbox.open(self.path, self.key, self.now, readonly=True)
 
