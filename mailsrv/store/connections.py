@@ -21,6 +21,7 @@ from mailsrv.errors import (
     InvalidInput,
     MailboxMissing,
     MessageTooLarge,
+    NeedsWriter,
     NoSuchFolder,
     OverQuota,
     TooManyResults,
@@ -33,6 +34,7 @@ HARMLESS = (
     AlreadyExists,
     InvalidInput,
     MessageTooLarge,
+    NeedsWriter,
     NoSuchFolder,
     OverQuota,
     TooManyResults,
@@ -50,7 +52,10 @@ class _Connection:
 
 
 class Connections:
-    """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back."""
+    """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back.
+
+    ``readonly`` ones are for who reads beside the process that owns the files.
+    """
 
     def __init__(
         self,
@@ -59,11 +64,13 @@ class Connections:
         *,
         most: int,
         idle_seconds: float,
+        readonly: bool = False,
     ) -> None:
         self._seconds = seconds
         self._now = now
         self._most = most
         self._idle_seconds = idle_seconds
+        self._readonly = readonly
         self._lock = threading.Lock()
         self._idle: OrderedDict[int, _Connection] = OrderedDict()  # oldest use first
         self._busy: set[_Connection] = set()
@@ -148,7 +155,7 @@ class Connections:
 
     def _open(self, path: Path, key: FileKey) -> _Connection:
         self._make_room()
-        mailbox = Mailbox.open(path, key, self._now)
+        mailbox = Mailbox.open(path, key, self._now, readonly=self._readonly)
         identity = _identity(path)
         if identity is None:
             mailbox.close()
