@@ -15,12 +15,20 @@ def alias() -> None:
 @alias.command("add")
 @click.argument("address")
 @click.option("--quota", type=Size(), help="Most that the mailbox may hold, such as 2G.")
+@click.option("--primary", help="Name of the primary that shall serve it. Default: this one.")
 @click.pass_obj
-def add(context: Context, address: str, quota: int | None) -> None:
+def add(context: Context, address: str, quota: int | None, primary: str | None) -> None:
     """Make ADDRESS; "*@example.com" takes what no other alias of the domain takes."""
-    made = context.directory.add_alias(address, quota=quota)
+    made = context.directory.add_alias(
+        address, quota=quota, primary=primary or context.settings.link.name
+    )
     context.output.fact(
-        {"address": made.address, "quota": made.quota, "enabled": made.enabled},
+        {
+            "address": made.address,
+            "quota": made.quota,
+            "enabled": made.enabled,
+            "primary": made.primary,
+        },
         f"Added {bold(made.address)}. Next: mailsrv password {plain(made.address)}",
     )
 

@@ -53,13 +53,15 @@ def _passwords(settings: Settings, file: Path) -> dict[str, str]:
     directory = Directory(settings.directory.url, now)
     try:
         directory.migrate()
-        lifecycle = Lifecycle(directory, Volume(settings.base, settings.store.mailboxes), now)
+        volume = Volume(settings.base, settings.store.mailboxes)
+        primary = settings.link.name
+        lifecycle = Lifecycle(directory, volume, now, primary)
         if DOMAIN not in {domain.name for domain in directory.domains()}:
             directory.add_domain(DOMAIN)
         present = {alias.address for alias in directory.aliases()}
         for address in ADDRESSES:
             if address not in present:
-                directory.add_alias(address)
+                directory.add_alias(address, primary=primary)
         made = {address: lifecycle.start_over(address) for address in ADDRESSES}
     finally:
         directory.close()

@@ -20,7 +20,7 @@ from mailsrv.store.volume import Volume
 def lifecycle(context: Context) -> Lifecycle:
     settings = context.settings
     volume = Volume(settings.base, settings.store.mailboxes)
-    return Lifecycle(context.directory, volume, now)
+    return Lifecycle(context.directory, volume, now, settings.link.name)
 
 
 @main.command()

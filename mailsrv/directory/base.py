@@ -9,7 +9,7 @@ from mailsrv.errors import InvalidInput
 from mailsrv.keys.objectid import object_id
 
 _MAX_QUOTA = 2**62
-_PRIMARY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PRIMARY = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Part:
@@ -41,5 +41,5 @@ def checked_quota(quota: int | None) -> int | None:
 def checked_primary(name: str) -> str:
     """Return the name of a primary. InvalidInput unless it is one word."""
     if not _PRIMARY.fullmatch(name):
-        raise InvalidInput("the name of a primary has 1 to 64 letters, digits, '.', '_' and '-'")
+        raise InvalidInput("primary: expected 1 to 63 lower case letters, digits and hyphens")
     return name

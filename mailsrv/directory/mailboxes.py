@@ -8,7 +8,7 @@ from mailsrv.directory import schema
 from mailsrv.directory.base import Part
 from mailsrv.directory.credentials import insert_credentials
 from mailsrv.directory.values import DEFAULT_PRIMARY, MailboxFile, MailboxRecord
-from mailsrv.errors import MailboxMoved, NoSuchAlias
+from mailsrv.errors import Elsewhere, MailboxMoved, NoSuchAlias
 from mailsrv.keys.credential import Credential
 
 _RECORD = select(
@@ -79,9 +79,9 @@ class Mailboxes(Part):
         """Name another file, with the credentials that open it, in one durable transaction.
 
         ``replaces`` is the file that the caller took for the current one (None: there is none);
-        MailboxMoved when it is not, or when another primary than the record's serves the alias.
-        It is kept among the archived with ``archive``, else among the discarded, and all earlier
-        credentials are gone. NoSuchAlias.
+        MailboxMoved when it is not. It is kept among the archived with ``archive``, else among
+        the discarded, and all earlier credentials are gone. NoSuchAlias; Elsewhere when another
+        primary than the record's serves the alias.
         """
         with self._database.writing() as connection:
             _check_primary(connection, alias_id, record.primary)
@@ -138,7 +138,7 @@ def _check_primary(connection: Connection, alias_id: str, primary: str) -> None:
     if found is None:
         raise NoSuchAlias("no such alias")
     if found != primary:
-        raise MailboxMoved(f"the mailbox is served by primary {found}")
+        raise Elsewhere(found)
 
 
 def _retire(connection: Connection, alias_id: str, replaces: str | None, archive: bool) -> None:

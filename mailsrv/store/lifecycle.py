@@ -13,6 +13,7 @@ from datetime import datetime
 import attrs
 
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
+from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import AlreadyExists, InvalidInput, MailboxMoved, MailboxNotReady
 from mailsrv.keys.credential import Credential, make_credential, reseal
 from mailsrv.keys.filekey import FileKey, derive_file_key, new_salt
@@ -52,12 +53,23 @@ def _not_yet(_changed: PasswordChanged) -> None:
 
 
 class Lifecycle:
-    """The changes, over one directory and one volume. ``now`` tells the time in UTC."""
+    """The changes, over one directory and one volume. ``now`` tells the time in UTC.
 
-    def __init__(self, directory: Directory, volume: Volume, now: Callable[[], datetime]) -> None:
+    ``primary`` is the name of the one that the volume belongs to: addresses that another one
+    serves are refused (InvalidInput), since their files are not here.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        volume: Volume,
+        now: Callable[[], datetime],
+        primary: str = DEFAULT_PRIMARY,
+    ) -> None:
         self._directory = directory
         self._volume = volume
         self._now = now
+        self._primary = primary
         self._authentication = Authentication(directory, ServerSecret(volume.server_key()))
 
     def set_first_password(
@@ -159,10 +171,19 @@ class Lifecycle:
 
     @contextmanager
     def _changing(self, address: str) -> Iterator[Alias]:
-        alias = self._directory.alias(address)
+        alias = self._here(address)
         self._volume.prepare()
         with self._volume.exclusive(alias.id, PATIENCE):
-            yield alias
+            # a move that was under way had the lock until now
+            yield self._here(address)
+
+    def _here(self, address: str) -> Alias:
+        alias = self._directory.alias(address)
+        if alias.primary != self._primary:
+            raise InvalidInput(
+                f"{alias.address} is served by primary {alias.primary}: run this there"
+            )
+        return alias
 
     @contextmanager
     def _new_file(self, alias: Alias) -> Iterator[str]:
@@ -196,7 +217,7 @@ class Lifecycle:
             reveal(PasswordChanged(new.password))
             self._name_file(
                 alias,
-                MailboxRecord(id=file_id, public_key=public_key, created=_iso(self._now())),
+                self._record(file_id, public_key),
                 [self._main_credential(alias, new, salt, new.iterations)],
                 (salt, new.iterations),
                 replaces,
@@ -219,15 +240,18 @@ class Lifecycle:
             # and after it the fence tells them that the file was replaced
             with holder.writing(durable=False):
                 copy_under_new_key(source, self._volume.mailbox(file_id), new.file_key)
-                record = MailboxRecord(
-                    id=file_id, public_key=opened.public_key, created=_iso(self._now())
-                )
+                record = self._record(file_id, opened.public_key)
                 reveal(changed)
                 self._name_file(
                     alias, record, credentials, parameters, opened.mailbox, archive=False
                 )
             self._remove(opened.mailbox)
         return changed
+
+    def _record(self, file_id: str, public_key: bytes) -> MailboxRecord:
+        return MailboxRecord(
+            id=file_id, public_key=public_key, created=_iso(self._now()), primary=self._primary
+        )
 
     def _remove(self, replaced: str) -> None:
         try:

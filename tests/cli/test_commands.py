@@ -102,7 +102,15 @@ class AddressTests(CommandTestCase):
         self.assertIn("example.com", self.ok("domain", "add", "Example.COM"))
         self.assertEqual(self.json("domain", "list"), [{"name": "example.com", "quota": None}])
         added = self.json("alias", "add", "Hello@example.com", "--quota", "2G")
-        self.assertEqual(added, {"address": ADDRESS, "quota": 2 * 1024**3, "enabled": True})
+        self.assertEqual(
+            added,
+            {
+                "address": ADDRESS,
+                "quota": 2 * 1024**3,
+                "enabled": True,
+                "primary": "primary",
+            },
+        )
         (row,) = self.json("alias", "list")
         self.assertEqual((row["address"], row["password"], row["messages"]), (ADDRESS, False, 0))
         self.assertIn(ADDRESS, self.ok("alias", "list"))
