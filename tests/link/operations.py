@@ -1,0 +1,31 @@
+"""Operations and notes for the tests of the link itself."""
+
+from typing import Any, ClassVar
+
+from mailsrv.link.frames import NoteBody, Operation
+
+
+class Echo(Operation, frozen=True):
+    """Answers with what was sent."""
+
+    name: ClassVar[str] = "echo"
+    answer: ClassVar[Any] = str
+    text: str
+
+
+class Carry(Operation, frozen=True):
+    """Answers with as many octets as asked for."""
+
+    name: ClassVar[str] = "carry"
+    answer: ClassVar[Any] = bytes
+    data: bytes = b""
+    size: int = 0
+
+
+class News(NoteBody, frozen=True):
+    name: ClassVar[str] = "news"
+    number: int
+
+
+ACCEPTS: dict[str, type[Operation]] = {one.name: one for one in (Echo, Carry)}
+NOTES: dict[str, type[NoteBody]] = {News.name: News}
