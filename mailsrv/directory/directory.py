@@ -13,6 +13,7 @@ from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
+from mailsrv.directory.moves import Moves
 from mailsrv.directory.quotas import Quotas
 from mailsrv.directory.values import (
     Account,
@@ -22,6 +23,7 @@ from mailsrv.directory.values import (
     MailboxRecord,
     QuotaLevel,
     QuotaLevels,
+    Unverified,
     Usage,
 )
 
@@ -34,11 +36,12 @@ __all__ = [
     "MailboxRecord",
     "QuotaLevel",
     "QuotaLevels",
+    "Unverified",
     "Usage",
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Quotas):
+class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Quotas):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

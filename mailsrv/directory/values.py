@@ -63,6 +63,13 @@ class MailboxFile(msgspec.Struct, frozen=True):
     created: str
 
 
+class Unverified(msgspec.Struct, frozen=True, order=True):
+    """A file that came with a move and was not opened with its owner's key since."""
+
+    alias: str
+    mailbox: str
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What one alias holds."""
 

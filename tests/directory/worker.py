@@ -1,6 +1,7 @@
 """What the concurrency tests run in processes of their own: ``python -m tests.directory.worker``.
 
-``switch URL ALIAS`` names file after file until it is killed; ``race URL ALIAS OLD`` waits for a
+``switch URL ALIAS`` names file after file until it is killed; ``move URL ALIAS`` moves the file
+from primary to primary until then; ``race URL ALIAS OLD`` waits for a
 line and tries to replace one file once; ``migrate URL`` waits for a line and migrates.
 """
 
@@ -56,6 +57,21 @@ def _switch(directory: Directory, alias_id: str) -> None:
         print(file_id, flush=True)
 
 
+def move_to(directory: Directory, alias_id: str, primary: str) -> MailboxRecord:
+    """Move the current file, copying nothing."""
+    current = directory.mailbox(alias_id)
+    assert current is not None
+    incoming = directory.begin_move(alias_id, current.id, primary)
+    return directory.finish_move(alias_id, current.id, incoming.id)
+
+
+def _move(directory: Directory, alias_id: str) -> None:
+    while True:
+        here = directory.alias_by_id(alias_id).primary
+        to = "b" if here == "primary" else "primary"
+        print(move_to(directory, alias_id, to).id, flush=True)
+
+
 def _race(directory: Directory, alias_id: str, old: str) -> None:
     directory.mailbox(alias_id)
     print("ready", flush=True)
@@ -77,7 +93,7 @@ def main(task: str, url: str, *arguments: str) -> None:
         directory.migrate()
         print(directory.revision(), flush=True)
     else:
-        {"switch": _switch, "race": _race}[task](directory, *arguments)
+        {"switch": _switch, "move": _move, "race": _race}[task](directory, *arguments)
     directory.close()
 
 
