@@ -1,18 +1,23 @@
 """What one network address may do at all its connections together.
 
-Failed logins make every further failure slower, and connections are counted. A right password is
-never delayed, so nobody can lock an owner out by guessing from elsewhere.
+Failed logins make every further failure slower: those of one network, and more gently those at one
+account, which may be guessed at from many. A right password is never delayed, so nobody can lock an
+owner out by guessing from elsewhere. Failures are counted where ``ICounters`` keeps them, for all
+processes and machines together when that is Redis; connections are counted by each process alone.
 """
 
-from collections import Counter, OrderedDict
+import unicodedata
+from collections import Counter
 from ipaddress import ip_address
 
-import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
 
-REMEMBERED = 10_000
+from mailsrv.counters.interfaces import ICounters
+
 FORGET_AFTER = 15 * 60
 LONGEST_DELAY = 15.0
+ACCOUNT_FAILURES = 10
+"""Failures at one account, from anywhere, that slow nobody down: an owner and his old telephone."""
 
 
 def network_of(host: str) -> str:
@@ -27,21 +32,28 @@ def network_of(host: str) -> str:
     return str(mapped) if mapped else address.packed[:8].hex()
 
 
-@attrs.define
-class _Failures:
-    count: int
-    last: float
+def account_of(text: str) -> str:
+    """One name for the many spellings of an address: only ever too coarse, never refused.
+
+    The directory alone knows which spellings are one account; a guesser must not get a fresh count
+    for each of them.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    local, _, domain = plain.rpartition("@")
+    return f"{local.translate(_QUOTING)}@{domain.encode('ascii', 'ignore').decode().strip('. ')}"
+
+
+_QUOTING = dict.fromkeys(map(ord, '"\\ '))
 
 
 class Addresses:
-    """Connections and failed logins, by address."""
+    """Connections in this process, and failed logins, by address."""
 
-    def __init__(self, clock: IReactorTime, connections: int, per_address: int) -> None:
-        self._clock = clock
+    def __init__(self, counters: ICounters, connections: int, per_address: int) -> None:
+        self._counters = counters
         self._connections = connections
         self._per_address = per_address
         self._open: Counter[str] = Counter()
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def enter(self, host: str) -> bool:
         """Count a new connection; False when it is one too many and was not counted."""
@@ -58,18 +70,31 @@ class Addresses:
         if self._open[network] <= 0:
             del self._open[network]
 
-    def failed(self, host: str) -> float:
-        """Note a failed login; answers the seconds to wait before saying so: 2, 4, 8, 15."""
-        network, now = network_of(host), self._clock.seconds()
-        known = self._failures.pop(network, None)
-        if known is None or now - known.last > FORGET_AFTER:
-            known = _Failures(0, now)
-        known.count, known.last = known.count + 1, now
-        self._failures[network] = known
-        while len(self._failures) > REMEMBERED:
-            self._failures.popitem(last=False)
-        return min(LONGEST_DELAY, 2.0 ** min(known.count, 10))
+    def failed(self, host: str, account: str) -> Deferred[float]:
+        """Note a failed login; answers the seconds to wait before saying so: 2, 4, 8, 15.
+
+        ``account`` is what the client called itself, empty if it did not come to that.
+        """
+        return Deferred.fromCoroutine(self._failed(host, account))
+
+    async def _failed(self, host: str, account: str) -> float:
+        counting = self._count(_network(host))
+        beyond = 0
+        if account:
+            beyond = await self._count(f"login account {account_of(account)}") - ACCOUNT_FAILURES
+        return min(LONGEST_DELAY, 2.0 ** min(max(await counting, beyond), 10))
+
+    def _count(self, key: str) -> Deferred[int]:
+        return self._counters.add(key, 1, FORGET_AFTER, renew=True)
 
     def succeeded(self, host: str) -> None:
-        """A login worked: this address is no guesser."""
-        self._failures.pop(network_of(host), None)
+        """A login worked: this address is no guesser. Nobody waits for that to be noted.
+
+        What failed at the account stays: its owner, whose right passwords are never delayed, must
+        not give those who guess at it a fresh count each time he looks for mail.
+        """
+        self._counters.clear(_network(host))
+
+
+def _network(host: str) -> str:
+    return f"login network {network_of(host)}"

@@ -25,14 +25,18 @@ class Entrance:
     def __init__(self, store: IStore, listener: IListener) -> None:
         self._store = store
         self._listener = listener
+        self.account = ""
+        """The address of the last attempt, as the client spelled it."""
 
     async def login(self, address: str, password: str) -> Access:
         """As IStore.login."""
+        self.account = address
         asked = self._store.login(address, password, SCOPE, self._listener)
         return await self._unless_over(asked, lambda access: access)
 
     async def scram_challenge(self, address: str) -> ScramChallenge:
         """As IStore.scram_challenge."""
+        self.account = address
         return await self._store.scram_challenge(address)
 
     async def login_scram(self, address: str, proof: ScramProof) -> ScramAccepted:

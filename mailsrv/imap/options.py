@@ -5,6 +5,8 @@ from typing import Any
 
 import attrs
 
+from mailsrv.counters.interfaces import ICounters
+
 MIB = 1024 * 1024
 
 
@@ -41,6 +43,9 @@ class ImapOptions:
 
     login_tries: int = 4
     """Failed logins that one connection may make."""
+
+    counters: ICounters | None = None
+    """Where failed logins are counted; None counts them in the factory."""
 
     bad_commands_before_login: int = 3
     bad_commands_after_login: int = 20

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.mail.imap4 import IMAP4Server
 from twisted.python.failure import Failure
 
+from mailsrv.counters.memory import MemoryCounters
 from mailsrv.imap.addresses import Addresses
 from mailsrv.imap.capabilities import capabilities
 from mailsrv.imap.commands import TABLE
@@ -204,7 +205,8 @@ class ImapFactory(Factory):
         self.store = store
         self.options = options
         self.reactor = reactor
-        self.addresses = Addresses(reactor, options.connections, options.connections_per_address)
+        counters = options.counters or MemoryCounters(reactor)
+        self.addresses = Addresses(counters, options.connections, options.connections_per_address)
         self.connections: set[ImapServer] = set()
 
     def buildProtocol(  # type: ignore[override]

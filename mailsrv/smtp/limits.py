@@ -1,7 +1,16 @@
-"""Limits on connections: how many there are, and how slow a message may come."""
+"""Limits on clients: how many connections there are, how often they come, how slow a message is.
+
+Connections are counted by each process alone; rates by all that share counters.
+"""
 
 import ipaddress
 from collections import Counter
+
+from twisted.internet.defer import Deferred, succeed
+
+from mailsrv.counters.interfaces import ICounters
+
+MINUTE = 60
 
 
 def client_key(address: str | None) -> str:
@@ -50,6 +59,40 @@ class Slots:
         self._taken[key] -= 1
         if not self._taken[key]:
             del self._taken[key]
+
+
+class Rates:
+    """Tells what a client does too often. Limits are per minute, 0 for none.
+
+    Whoever is on this machine is not limited: a gateway that hands over everybody's mail.
+    """
+
+    def __init__(self, counters: ICounters, connections: int, messages: int) -> None:
+        self._counters = counters
+        self._connections = connections
+        self._messages = messages
+
+    def connection(self, address: str | None) -> Deferred[bool]:
+        """Note a connection; whether it is within the limit."""
+        return self._within("connections", self._connections, address)
+
+    def message(self, address: str | None) -> Deferred[bool]:
+        """Note that a message begins; whether it is within the limit."""
+        return self._within("messages", self._messages, address)
+
+    def _within(self, what: str, limit: int, address: str | None) -> Deferred[bool]:
+        if limit == 0 or _is_here(address):
+            return succeed(True)
+        counting = self._counters.add(f"mx {what} {client_key(address)}", 1, MINUTE)
+        return counting.addCallback(lambda count: count <= limit)
+
+
+def _is_here(address: str | None) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address is None or address.startswith("/")
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 class Pace:

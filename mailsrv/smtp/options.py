@@ -3,6 +3,8 @@
 import msgspec
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
+from mailsrv.counters.interfaces import ICounters
+
 MIB = 1024 * 1024
 
 
@@ -23,7 +25,14 @@ class MxOptions(msgspec.Struct, frozen=True, kw_only=True):
     three times its size for a moment. At least ``message_limit``."""
     connections: int = 500
     connections_per_client: int = 20
-    """From one IPv4 address or one IPv6 /64."""
+    """From one IPv4 address or one IPv6 /64, at this process."""
+    connections_per_minute: int = 600
+    """From one such client at all processes that share counters; 0 sets no limit. The two limits
+    are for clients that went mad: no sender of mail comes near them. This machine has none."""
+    messages_per_minute: int = 3000
+    """Likewise; messages that are begun."""
+    counters: ICounters | None = None
+    """Where the two are counted; None counts them in the factory."""
 
     timeout: float = 300.0
     """Without a word from the client (rfc5321:3666)."""

@@ -28,14 +28,15 @@ from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailsrv.counters.memory import MemoryCounters
 from mailsrv.smtp.content import Budget
-from mailsrv.smtp.limits import Pace, Slots, client_key
+from mailsrv.smtp.limits import Pace, Rates, Slots, client_key
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Step, Then, part, say
 from mailsrv.smtp.session import Answer, Link, Session
 from mailsrv.smtp.trace import TlsInfo
 from mailsrv.smtp.transaction import Services
-from mailsrv.smtp.unwelcome import SHUTTING_DOWN, TOO_MANY, Unwelcome
+from mailsrv.smtp.unwelcome import SHUTTING_DOWN, TOO_MANY, TOO_OFTEN, Unwelcome
 from mailsrv.smtp.wire import Chunk, End, Event, Framer, Line
 from mailsrv.store.interfaces import IStore
 
@@ -297,7 +298,13 @@ class MxServer(smtp.ESMTP):
         self._timers[name] = self._reactor.callLater(seconds, call)
 
     def _greet(self) -> None:
+        self.factory.services.rates.connection(self._address).addCallback(self._greet_if)
+
+    def _greet_if(self, welcome: bool) -> None:
         if self._closing:
+            return
+        if not welcome:
+            self._last_words(Step(TOO_OFTEN))
             return
         self._greeted = True
         self._apply(self._session.greeting())
@@ -356,7 +363,12 @@ class MxFactory(smtp.SMTPFactory):
         self.reactor = reactor
         # A single message of the largest size must fit.
         budget = Budget(max(options.memory_limit, options.message_limit))
-        self.services = Services(store, options, budget, now)
+        rates = Rates(
+            options.counters or MemoryCounters(reactor),
+            options.connections_per_minute,
+            options.messages_per_minute,
+        )
+        self.services = Services(store, options, budget, rates, now)
         self._slots = Slots(options.connections, options.connections_per_client)
         self._open: dict[MxServer, str] = {}
         self._all_gone: Deferred[None] | None = None

@@ -15,7 +15,7 @@ from mailsrv.errors import MailsrvError, NoSuchAlias, NoSuchDomain
 from mailsrv.smtp.address import Address, parse_address
 from mailsrv.smtp.content import Incoming
 from mailsrv.smtp.delivery import Target
-from mailsrv.smtp.grammar import Rcpt, parse_bdat, parse_mail, parse_rcpt, split_command
+from mailsrv.smtp.grammar import Mail, Rcpt, parse_bdat, parse_mail, parse_rcpt, split_command
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Refused, Reply, Step, Then, part, refusal, say
 from mailsrv.smtp.trace import Client, TlsInfo, transaction_id
@@ -151,7 +151,7 @@ class Session:
         self._helo = rest
         self._extended = extended
 
-    def _mail(self, rest: str) -> Step:
+    def _mail(self, rest: str) -> Answer:
         if self._helo is None:
             return say(503, "5.5.1", "Send EHLO first")
         if self._transaction is not None:
@@ -161,6 +161,11 @@ class Session:
             return say(552, "5.3.4", "Message is larger than this server takes")
         if mail.size is not None and mail.size > self._services.budget.free:
             return say(452, "4.3.1", "Too many messages in progress, try again later")
+        return self._begin_transaction(mail)
+
+    async def _begin_transaction(self, mail: Mail) -> Step:
+        if not await self._services.rates.message(self._link.address):
+            return say(451, "4.7.1", "Too many messages in a minute, try again later")
         self._transaction = Transaction(transaction_id(self._services.now()), mail)
         return say(250, "2.1.0", "Sender ok")
 

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from mailsrv.smtp.content import Budget, Incoming
 from mailsrv.smtp.delivery import Message, Target, Unfinished, Verdict, deliver, judge
 from mailsrv.smtp.grammar import Mail
+from mailsrv.smtp.limits import Rates
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Reply, Step
 from mailsrv.smtp.trace import Client, count_hops, gap, mail_date, received, return_path
@@ -26,6 +27,7 @@ class Services:
     store: IStore
     options: MxOptions
     budget: Budget
+    rates: Rates
     now: Callable[[], datetime]
     unfinished: Unfinished = attrs.field(factory=Unfinished)
 

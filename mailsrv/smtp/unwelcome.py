@@ -7,6 +7,7 @@ from twisted.internet.protocol import Protocol
 from mailsrv.smtp.reply import Reply
 
 TOO_MANY = Reply(421, "4.7.0", ("Too many connections, try again later",))
+TOO_OFTEN = Reply(421, "4.7.0", ("Too many connections in a minute, try again later",))
 SHUTTING_DOWN = Reply(421, "4.3.2", ("Service is shutting down",))
 
 

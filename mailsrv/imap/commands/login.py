@@ -54,18 +54,19 @@ def _require_privacy(session: Session) -> None:
 
 
 async def _enter(session: Session, attempt: Awaitable[Access]) -> Done:
-    connection = session.connection
+    connection, entrance = session.connection, session.entrance
+    entrance.account = ""
     try:
         access = await attempt
     except CancelledError:
         # a guesser who does not wait for the answer is slowed down like one who does
-        connection.addresses.failed(connection.host)
+        connection.addresses.failed(connection.host, entrance.account)
         log.info("IMAP login from {host} was not waited for", host=connection.host)
         raise
     except AuthenticationFailed:
         connection.login_failures += 1
         log.info("IMAP login from {host} failed", host=connection.host)
-        await session.pause(connection.addresses.failed(connection.host))
+        await session.pause(await connection.addresses.failed(connection.host, entrance.account))
         no = No("Login failed", "AUTHENTICATIONFAILED")
         if connection.login_failures >= session.options.login_tries:
             raise Bye("Too many failed logins", done=no) from None
