@@ -29,12 +29,17 @@ VALID_DAYS = 825
 class ServerTls:
     """Makes a TLS connection for each client from a context that can be replaced.
 
+    ``oldest`` is the oldest version of TLS that is spoken.
+
     :raises InvalidInput: naming the file, when certificate or key cannot be used.
     """
 
-    def __init__(self, certificate: Path, private_key: Path) -> None:
+    def __init__(
+        self, certificate: Path, private_key: Path, oldest: int = SSL.TLS1_2_VERSION
+    ) -> None:
         self._certificate = certificate
         self._private_key = private_key
+        self._oldest = oldest
         self._context = self._load()
 
     def reload(self) -> None:
@@ -46,7 +51,7 @@ class ServerTls:
 
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_min_proto_version(self._oldest)
         context.set_options(
             SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
         )

@@ -101,6 +101,12 @@ class Outbox:
             for waiter in waiting:
                 waiter.callback(None)
 
+    def last(self, frame: Frame) -> None:
+        """Send this at once, ahead of everything, and nothing after it."""
+        if not self._closed:
+            self.close()
+            self._send(encode_frame(frame))
+
     def close(self) -> None:
         """Forget everything that was to be sent."""
         self._closed = True

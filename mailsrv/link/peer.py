@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import InvalidInput
 from mailsrv.link.calls import Calls
-from mailsrv.link.failures import describe, printable
+from mailsrv.link.failures import SENTENCE_LENGTH, describe, printable
 from mailsrv.link.frames import (
     Answer,
     BadFrame,
@@ -33,7 +33,7 @@ from mailsrv.link.frames import (
     decode_frame,
     encode_body,
 )
-from mailsrv.link.limits import LinkLimits
+from mailsrv.link.limits import CHUNK, LinkLimits
 from mailsrv.link.outbox import Outbox
 from mailsrv.link.served import IHandler, Received, Served
 from mailsrv.link.streams import Budget
@@ -121,12 +121,18 @@ class Peer:
         return self._calls.call(operation, session, lent, timeout)
 
     def tell(self, note: NoteBody) -> None:
-        """Send a note. Look at ``full`` first where notes can be put together."""
-        self._outbox.push(Note(kind=note.name, body=encode_body(note)))
+        """Send a note. Look at ``full`` first where notes can be put together.
+
+        InvalidInput when it is longer than ``CHUNK``: notes travel whole.
+        """
+        body = encode_body(note)
+        if len(body) > CHUNK:
+            raise InvalidInput(f"note {note.name} of {len(body)} octets, at most {CHUNK}")
+        self._outbox.push(Note(kind=note.name, body=body))
 
     def say_goodbye(self, sentence: str) -> None:
-        """Tell why this side is about to close."""
-        self._outbox.push(Goodbye(sentence=sentence))
+        """Tell why this side is about to close; nothing is sent after it."""
+        self._outbox.last(Goodbye(sentence=sentence[:SENTENCE_LENGTH]))
 
     def received(self, data: bytes) -> None:
         """Take one message of the transport. ProtocolViolation: close the connection."""
