@@ -6,8 +6,8 @@ not answered may have been done or not. That it is done once is the store's part
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -16,9 +16,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailsrv.errors import LinkLost, MailsrvError, Unavailable
+from mailsrv.link.connection import ILinkHandler, LinkConnection
 from mailsrv.link.frames import NoteBody, Operation
-from mailsrv.link.line import Ask, Compose, Connection, Line
-from mailsrv.link.served import IHandler, Received
+from mailsrv.link.line import Ask, Compose, Line
+from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
+from mailsrv.link.served import Received
 from mailsrv.store.workers import log_unexpected
 
 log = Logger()
@@ -85,10 +87,13 @@ class PrimaryLink:
     connection. ``random`` answers numbers from 0 to 1.
     """
 
+    accepts: ClassVar[Mapping[str, type[Operation]]] = SECONDARY_OPERATIONS
+    notes: ClassVar[Mapping[str, type[NoteBody]]] = NOTES
+
     def __init__(
         self,
         name: str,
-        connect: Callable[[IHandler], Deferred[Connection]],
+        connect: Callable[[ILinkHandler], Deferred[LinkConnection]],
         clock: IReactorTime,
         random: Callable[[], float],
         limits: ClientLimits | None = None,
@@ -169,7 +174,7 @@ class PrimaryLink:
         if self._line is not None:
             self._line.call(Ask(operation, session)).addErrback(lambda _: None)
 
-    # IHandler: what the primary asks and tells
+    # ILinkHandler: what the primary asks and tells
 
     def called(self, call: Received) -> Deferred[Any]:
         """As IHandler.called."""
@@ -199,7 +204,7 @@ class PrimaryLink:
             log.info("No link to {name}: {why}", name=self.name, why=why)
             self._again()
 
-    def _connected(self, connection: Connection) -> None:
+    def _connected(self, connection: LinkConnection) -> None:
         self._opening = None
         if self._stopped:
             connection.abort()
@@ -224,7 +229,7 @@ class PrimaryLink:
     def _not_ready(self, line: Line, failure: Failure) -> None:
         self._opening = None
         error = failure.value
-        if self._line is line and not isinstance(error, MailsrvError | TimeoutError):
+        if self._line is line and not isinstance(error, MailsrvError | TimeoutError | None):
             log_unexpected(error)
         line.connection.abort()
 
@@ -343,7 +348,7 @@ class PrimaryLink:
             asked.answer.callback(result)
 
 
-def _closing(connection: Connection) -> Deferred[None]:
+def _closing(connection: LinkConnection) -> Deferred[None]:
     done: Deferred[None] = Deferred()
 
     def closed(reason: object) -> object:

@@ -5,29 +5,15 @@ again: it is composed anew for each connection.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
-from mailsrv.link.frames import Lent, Operation, Welcome
-from mailsrv.link.peer import Peer
+from mailsrv.link.connection import LinkConnection
+from mailsrv.link.frames import Lent, Operation
 from mailsrv.link.sealed import Sealer
-
-
-class Connection(Protocol):
-    """What is needed of a ``LinkConnection``."""
-
-    peer: Peer
-    welcome: Welcome
-    closed: Deferred[str]
-
-    def close(self, sentence: str) -> None:
-        """Say why, and close."""
-
-    def abort(self) -> None:
-        """Close without a word."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -42,10 +28,10 @@ class Ask(msgspec.Struct, frozen=True):
 class Line:
     """A connection, and the numbers used on it."""
 
-    connection: Connection
+    connection: LinkConnection
     sealer: Sealer
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: LinkConnection) -> None:
         self.connection = connection
         self.sealer = Sealer(connection.welcome.public_key, connection.welcome.nonce)
 

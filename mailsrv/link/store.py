@@ -17,6 +17,7 @@ from mailsrv.link import operations
 from mailsrv.link.asking import Asking
 from mailsrv.link.client import PrimaryLink
 from mailsrv.link.doors import Doors
+from mailsrv.link.held import Held
 from mailsrv.link.line import Ask
 from mailsrv.link.ownership import Ownership
 from mailsrv.link.sealed import LinkKeys
@@ -92,10 +93,9 @@ class RemoteStore:
         self._vault.close()
         return closing.addCallback(lambda _: None)
 
-    def here(self, access: Access, primary: str) -> Access | None:
-        """The access as it is now, if the session is at that primary, and the link to it up."""
-        held = self._asking.sessions.of(access)
-        return held.access if held and held.home == primary and self._links[primary].up else None
+    def session(self, access: Access) -> Held | None:
+        """What is known of a session: its primary, and its access as it is by now. None: ended."""
+        return self._asking.sessions.of(access)
 
     def knows(self, access: Access, folder_id: int, modseq: int = 0) -> None:
         """A session asked about a folder, perhaps elsewhere, and knows it up to a modseq.
