@@ -14,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,15 @@ from mailsrv.cli.commands import main
 
 STARTUP_SECONDS = 30.0
 PORTS = (25, 143, 993)
+HEALTH_PORT = 80
+LINK_PORT = 190
 
 
 def free_port_base() -> int:
     """A port base at which no listener's port is taken now."""
     for _ in range(200):
         base = random.randrange(21000, 31000)
-        if all(_is_free(base + port) for port in PORTS):
+        if all(_is_free(base + port) for port in (*PORTS, HEALTH_PORT, LINK_PORT)):
             return base
     raise RuntimeError("no free ports on loopback")
 
@@ -45,9 +49,13 @@ def _is_free(port: int) -> bool:
 
 
 class RunningServer:
-    """A data directory under the temporary directory, and the server on it."""
+    """A data directory under the temporary directory, and the server on it.
 
-    def __init__(self) -> None:
+    ``top`` are keys for the beginning of its configuration, ``tables`` tables for its end: with
+    ``top="workers = 2"`` this is a primary with two workers. It answers for its health.
+    """
+
+    def __init__(self, top: str = "", tables: str = "") -> None:
         self.base = free_port_base()
         self.root = Path(tempfile.mkdtemp(prefix="mailsrv-test-"))
         self.folder = self.root / "data"
@@ -55,10 +63,19 @@ class RunningServer:
         self.log = self.root / "log.txt"
         self.process: subprocess.Popen[bytes] | None = None
         self.command("init", str(self.folder), "--port-base", str(self.base), config=False)
+        health = f'[health]\nlisten = ["tcp:{self.health_port}:interface=127.0.0.1"]\n'
+        self.config.write_text(f"{top}\n{self.config.read_text()}\n{health}{tables}")
+
+    def serve_link(self) -> None:
+        """Have the primary serve the link to other machines, too."""
+        with self.config.open("a") as config:
+            config.write(f'[link]\nlisten = ["tcp:{self.link_port}:interface=127.0.0.1"]\n')
 
     smtp_port = property(lambda self: self.base + 25)
     imap_port = property(lambda self: self.base + 143)
     imaps_port = property(lambda self: self.base + 993)
+    health_port = property(lambda self: self.base + HEALTH_PORT)
+    link_port = property(lambda self: self.base + LINK_PORT)
     ca = property(lambda self: self.folder / "tls" / "ca.pem")
 
     def command(self, *words: str, config: bool = True, stdin: str = "") -> Any:
@@ -105,6 +122,32 @@ class RunningServer:
             return False
         return True
 
+    def missing(self) -> list[str] | None:
+        """What keeps the server from being ready, as /readyz tells; None: no answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/readyz") as answer:
+                return json.load(answer)["missing"]
+        except urllib.error.HTTPError as error:
+            with error:
+                return json.load(error)["missing"]
+        except OSError:
+            return None
+
+    def await_ready(self, seconds: float = STARTUP_SECONDS) -> None:
+        """Wait until everything works that is configured, workers and links too."""
+        deadline = time.monotonic() + seconds
+        while missing := self.missing() != []:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"not ready: {missing}\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def worker_pids(self) -> list[int]:
+        """The processes of the workers, oldest first."""
+        assert self.process is not None
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sorted(map(int, children))
+
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send the signal and wait for the end; the exit status."""
         assert self.process is not None
@@ -121,3 +164,23 @@ class RunningServer:
 
     def tls_context(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca))
+
+
+class RunningSecondary(RunningServer):
+    """Front ends on a machine without mailboxes, linked to the primary of another server.
+
+    By its unix socket, or over TCP with TLS when that server was told to ``serve_link``.
+    """
+
+    def __init__(
+        self, primary: RunningServer, top: str = "", tables: str = "", *, tls: bool = False
+    ) -> None:
+        if tls:
+            where = f'endpoint = "tcp:127.0.0.1:{primary.link_port}"\nhostname = "localhost"\n'
+        else:
+            where = f'endpoint = "unix:{primary.folder}/link.sock"\n'
+        link = (
+            f'[link.primaries.primary]\n{where}ca = "{primary.ca}"\n'
+            f'token_file = "{primary.folder}/link.token"\n'
+        )
+        super().__init__(f'roles = ["imap", "mx"]\n{top}', f"{link}{tables}")

@@ -1,4 +1,4 @@
-"""``mailsrv init``: a data directory, its configuration and a certificate to begin with."""
+"""``mailsrv init``: a data directory: configuration, certificate and tokens to begin with."""
 
 import os
 import socket
@@ -10,6 +10,7 @@ from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import AlreadyExists, InvalidInput
+from mailsrv.link.tokens import make_tokens
 from mailsrv.settings import FILE_NAME, Settings, is_hostname, load
 from mailsrv.tls import make_self_signed
 
@@ -25,7 +26,7 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")
 )
 @click.pass_obj
 def init(context: Context, folder: Path, hostname: str | None, port_base: int | None) -> None:
-    """Make FOLDER a data directory: configuration, certificate, directory."""
+    """Make FOLDER a data directory: configuration, certificate, tokens, directory."""
     settings = prepare(folder, hostname, port_base)
     config = settings.base / FILE_NAME
     context.output.fact(
@@ -58,6 +59,7 @@ def prepare(folder: Path, hostname: str | None, port_base: int | None) -> Settin
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(_configuration(name, port_base))
     settings = load(path)
+    make_tokens(settings.link.token_file)
     directory = Directory(settings.directory.url, now)
     try:
         directory.migrate()

@@ -8,21 +8,27 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
-from mailsrv.service.front_ends import FRONT_ENDS, Farewell, Surroundings, doors, wrapped
+from mailsrv.service.far import FarStore, check_links
+from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
-from mailsrv.service.listeners import Door, Listener
+from mailsrv.service.link import LinkService, serves_link
+from mailsrv.service.listeners import Door, Listener, SharedDoors, guarded
 from mailsrv.service.process import RootService
+from mailsrv.service.workers import Workers
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
+
+log = Logger()
 
 
 def build(settings: Settings, reactor: Any) -> RootService:
@@ -37,38 +43,73 @@ class _Building:
         self._tls = ServerTls(settings.tls.certificate, settings.tls.private_key)
         self._readiness = Readiness()
         self.root = RootService(reactor, self._readiness.leave)
-        self.root.reloads.append(self._tls.reload)
+        self.root.reloads.append(self._reload)
         self._health()
-        store: IStore = self._primary()
-        self._front_ends(store)
+        primary = self._primary() if "primary" in settings.roles else None
+        if primary is not None and serves_link(settings):
+            self._link(primary)
+        if settings.workers:
+            self._workers()
+        elif settings.front_ends:
+            self._front_ends(self._far() if primary is None or settings.needs_link else primary)
+
+    def _reload(self) -> None:
+        self._tls.reload()
+        log.info("certificates read again")
+
+    def _add(self, service: Any) -> None:
+        """Add a service; readiness waits for it if it can tell what is missing."""
+        missing = getattr(service, "missing", None)
+        if missing is not None:
+            self._readiness.add(missing)
+        self.root.addService(service)
 
     def _health(self) -> None:
         """First to start and last to stop: it tells of both."""
         factory = HealthFactory(self._readiness.missing, self._reactor)
         for text in self._settings.health.listen:
             door = Door(key="health.listen", text=text, tls=False)
-            self.root.addService(Listener(door, factory, self._reactor))
+            self._add(Listener(door, factory, self._reactor))
 
     def _primary(self) -> LocalStore:
         settings = self._settings
         directory = Directory(settings.directory.url, _now)
         directory.migrate()
         store = _local_store(settings, directory, self._reactor)
-        self.root.addService(StoreService(store, directory))
+        self._add(StoreService(store, directory))
         if settings.health.listen:
-            probe = StoreProbe(store, self._reactor)
-            self._readiness.add(probe.missing)
-            self.root.addService(probe)
+            self._add(StoreProbe(store, self._reactor))
         return store
 
+    def _link(self, primary: LocalStore) -> None:
+        link = LinkService(self._settings, primary, self._reactor)
+        self._add(link)
+        for text in self._settings.link.listen:
+            door = Door(key="link.listen", text=text, tls=True)
+            factory = guarded(door, link.far_factory(self._tls), self._settings, self._reactor)
+            self._add(Listener(door, factory, self._reactor))
+
+    def _far(self) -> IStore:
+        far = FarStore(self._settings, self._settings.hostname, self._reactor)
+        self._add(far)
+        return far.store
+
+    def _workers(self) -> None:
+        check_links(self._settings, self._reactor)
+        shared = SharedDoors(doors(self._settings))
+        workers = Workers(self._settings, shared, self._reactor)
+        self.root.reloads.append(workers.reload)
+        self._add(workers)
+        self._add(shared)
+
     def _front_ends(self, store: IStore) -> None:
-        around = Surroundings(self._settings, store, self._tls, self._reactor)
-        factories = {role: FRONT_ENDS[role].make(around) for role in self._settings.front_ends}
-        self.root.addService(Farewell(factories.values(), self._reactor))
-        for door in doors(self._settings):
-            listener = Listener(door, wrapped(door, factories[door.role], around), self._reactor)
-            self._readiness.add(listener.missing)
-            self.root.addService(listener)
+        counting = Counting(self._settings, self._reactor)
+        self._add(counting)
+        around = Surroundings(self._settings, store, self._tls, counting.counters, self._reactor)
+        for service in services(
+            around, lambda door, factory: Listener(door, factory, self._reactor)
+        ):
+            self._add(service)
 
 
 def _now() -> datetime:
@@ -87,8 +128,10 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
         limits=Limits(
             message_octets=settings.limits.message_size,
             idle_seconds=settings.store.idle_seconds,
+            lease_seconds=settings.link.lease_seconds,
             logins_at_once=max(1, threads // 2),
         ),
+        name=settings.link.name,
     )
 
 

@@ -15,10 +15,11 @@ from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from mailsrv.counters.interfaces import ICounters
+from mailsrv.counters.make import make_counters
 from mailsrv.imap.options import ImapOptions
 from mailsrv.imap.server import ImapFactory
-from mailsrv.proxy_protocol import proxied
-from mailsrv.service.listeners import Door
+from mailsrv.service.listeners import Door, guarded
 from mailsrv.settings import Role, Settings
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.server import MxFactory
@@ -44,6 +45,7 @@ class Surroundings:
     settings: Settings
     store: IStore
     tls: ServerTls
+    counters: ICounters
     reactor: Any
 
 
@@ -65,6 +67,7 @@ def _imap(around: Surroundings) -> ImapFactory:
         cleartext_login_from=tuple(map(ip_network, settings.imap.cleartext_login_from)),
         append_limit=settings.limits.message_size,
         connections_per_address=settings.imap.connections_per_address,
+        counters=around.counters,
     )
     return ImapFactory(around.store, options, around.reactor)
 
@@ -78,6 +81,7 @@ def _mx(around: Surroundings) -> MxFactory:
         recipient_limit=settings.mx.recipients,
         connections=settings.mx.connections,
         connections_per_client=settings.mx.connections_per_address,
+        counters=around.counters,
     )
     return MxFactory(around.store, options, around.reactor)
 
@@ -104,14 +108,34 @@ def doors(settings: Settings) -> list[Door]:
     ]
 
 
-def wrapped(door: Door, factory: IProtocolFactory, around: Surroundings) -> IProtocolFactory:
-    """``factory`` behind TLS and behind a load balancer's header, as the door wants it."""
-    if door.tls:
-        factory = TLSMemoryBIOFactory(around.tls, False, factory)
-    if door.proxied:
-        trusted = [ip_network(network) for network in around.settings.proxy.allow_from]
-        return proxied(factory, trusted, around.reactor)
-    return factory
+def services(
+    around: Surroundings, enter: Callable[[Door, IProtocolFactory], Service]
+) -> list[Service]:
+    """What serves the configured front ends, in starting order. ``enter`` opens one door."""
+    settings = around.settings
+    factories = {role: FRONT_ENDS[role].make(around) for role in settings.front_ends}
+    farewell = Farewell(factories.values(), around.reactor)
+    entrances = []
+    for door in doors(settings):
+        factory = factories[door.role]
+        if door.tls:
+            factory = TLSMemoryBIOFactory(around.tls, False, factory)
+        entrances.append(enter(door, guarded(door, factory, settings, around.reactor)))
+    return [farewell, *entrances]
+
+
+class Counting(Service):
+    """The counters that front ends share, let go at the end.
+
+    :raises InvalidInput: when ``redis_url`` is none.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        self.counters: ICounters = make_counters(settings.redis_url, reactor)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self.counters.close()
 
 
 class Farewell(Service):

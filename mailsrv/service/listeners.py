@@ -6,6 +6,7 @@ A port that cannot be had stops the start with one line that names its key.
 import errno
 import os
 import socket
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.internet.protocol import Factory
 
 from mailsrv.errors import InvalidInput
-from mailsrv.settings import PROXY_PREFIX, Role
+from mailsrv.proxy_protocol import proxied
+from mailsrv.settings import PROXY_PREFIX, Role, Settings
 
 BACKLOG = 512
 """Connections that wait for a worker to accept them; the system may allow fewer."""
@@ -61,6 +63,16 @@ def _no_endpoint(door: Door, error: Exception) -> InvalidInput:
 
 def _refuse(door: Door, reason: object) -> SystemExit:
     return SystemExit(f"mailsrv: {door}: cannot listen: {reason}")
+
+
+def guarded(
+    door: Door, factory: IProtocolFactory, settings: Settings, reactor: Any
+) -> IProtocolFactory:
+    """``factory`` behind a load balancer's header, where the door wants it."""
+    if door.proxied:
+        balancers = [ip_network(network) for network in settings.proxy.allow_from]
+        return proxied(factory, balancers, reactor)
+    return factory
 
 
 class Listener(Service):

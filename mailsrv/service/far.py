@@ -1,0 +1,125 @@
+"""The store of front ends that reach their mailboxes over links: in a worker, or on a machine
+without mailboxes. On the primary's own machine they read the files themselves.
+"""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+
+from mailsrv.errors import InvalidInput
+from mailsrv.keys.vault import Vault
+from mailsrv.link.client import ClientLimits, PrimaryLink
+from mailsrv.link.connection import ILinkHandler
+from mailsrv.link.endpoints import client_endpoint
+from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.limits import LinkLimits
+from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
+from mailsrv.link.sealed import LinkKeys
+from mailsrv.link.served import IHandler, Received
+from mailsrv.link.store import RemoteStore
+from mailsrv.link.streams import Budget
+from mailsrv.link.tokens import FRONTEND, Tokens
+from mailsrv.link.websocket import connect
+from mailsrv.settings import Primary, Settings
+from mailsrv.store.interfaces import IStore
+
+
+def primaries(settings: Settings) -> dict[str, Primary]:
+    """Every primary that front ends here reach, by name; the own one by its unix socket."""
+    link = settings.link
+    known = dict(link.primaries)
+    if "primary" in settings.roles:
+        known[link.name] = Primary(endpoint=f"unix:{link.socket}", token_file=link.token_file)
+    return known
+
+
+def check_links(settings: Settings, reactor: Any) -> None:
+    """InvalidInput when authority or token of a primary cannot be used."""
+    for name, primary in primaries(settings).items():
+        try:
+            client_endpoint(primary, reactor)
+            _token(primary)
+        except InvalidInput as error:
+            raise InvalidInput(f"link.primaries.{name}: {error}") from None
+
+
+def _token(primary: Primary) -> str:
+    # read for each connection, so that a new one is taken up without a restart
+    if primary.token_file is None:
+        raise InvalidInput("token_file: expected the file with the token")
+    return Tokens.load(primary.token_file).token(FRONTEND)
+
+
+class _Accepting:
+    """What a primary asks and tells, with the lists of what it may."""
+
+    accepts: Mapping[str, type[Operation]] = SECONDARY_OPERATIONS
+    notes: Mapping[str, type[NoteBody]] = NOTES
+
+    def __init__(self, handler: IHandler) -> None:
+        self._handler = handler
+
+    def called(self, call: Received) -> Any:
+        return self._handler.called(call)
+
+    def told(self, note: NoteBody) -> None:
+        self._handler.told(note)
+
+
+class FarStore(Service):
+    """``store`` for the front ends of this process, which calls itself ``node`` on its links.
+
+    :raises InvalidInput: when authority or token of a primary cannot be used.
+    """
+
+    store: IStore
+
+    def __init__(self, settings: Settings, node: str, reactor: Any) -> None:
+        check_links(settings, reactor)
+        self._settings = settings
+        self._reactor = reactor
+        self._keys = LinkKeys.generate()
+        self._hello = Hello(VERSION, node, self._keys.public)
+        self._limits = LinkLimits(message_octets=settings.limits.message_size)
+        self._budget = Budget(self._limits.body_octets)
+        self._vault = Vault()
+        self._links = {
+            name: self._link(name, primary) for name, primary in primaries(settings).items()
+        }
+        self._remote = RemoteStore(
+            self._links, self._keys, self._vault, reactor, settings.link.name
+        )
+        self.store = self._remote
+
+    def _link(self, name: str, primary: Primary) -> PrimaryLink:
+        endpoint = client_endpoint(primary, self._reactor)
+
+        def open_link(handler: IHandler) -> Deferred[Any]:
+            accepting: ILinkHandler = _Accepting(handler)
+            return connect(
+                endpoint,
+                _token(primary),
+                self._hello,
+                lambda _: accepting,
+                self._reactor,
+                self._limits,
+                self._budget,
+            )
+
+        patience = ClientLimits(patience=self._settings.link.patience_seconds)
+        return PrimaryLink(name, open_link, self._reactor, random.random, patience)
+
+    def missing(self) -> list[str]:
+        """What keeps this from being ready."""
+        return [f"link to {name}" for name, link in self._links.items() if not link.up]
+
+    def startService(self) -> None:
+        super().startService()
+        self._remote.start()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return self._remote.stop()
