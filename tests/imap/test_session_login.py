@@ -6,7 +6,9 @@ import hmac
 from ipaddress import ip_network
 from typing import ClassVar
 
+from mailsrv.counters.memory import MemoryCounters
 from mailsrv.errors import Unavailable
+from tests.fakes.counters import SlowCounters
 from tests.imap.talking import ADDRESS, LOGIN, PASSWORD, Client, ImapTestCase
 
 PLAIN = base64.b64encode(f"\0{ADDRESS}\0{PASSWORD}".encode())
@@ -141,6 +143,67 @@ class LoginTests(ImapTestCase):
         client = self.connect()
         client.send(b"a LOGIN alice@example.com {30+}\r\nsecret")
         self.assertNotIn("secret", repr(vars(client.server.session)))
+
+
+class SharedCountersTests(ImapTestCase):
+    def test_guessers_at_two_servers_wait_for_both(self) -> None:
+        self.factory = self.make_factory(counters=MemoryCounters(self.clock))
+        self.connect().say(b"LOGIN alice@example.com wrong")
+        self.factory = self.make_factory(counters=self.factory.options.counters)
+        client = self.connect()
+        client.say(b"LOGIN alice@example.com wrong")
+        self.clock.advance(3.9)
+        self.assertEqual(client.heard(), [])
+        self.clock.advance(0.2)
+        self.assertEqual(len(client.heard()), 1)
+
+    def test_guessing_from_many_addresses_slows_down_by_any_mechanism(self) -> None:
+        wrong = base64.b64encode(f"\0{ADDRESS.upper()}\0wrong".encode())
+        for number in range(10):
+            self.connect(host=f"192.0.2.{number}").say(b"AUTHENTICATE PLAIN " + wrong)
+        for number, seconds in ((20, 2), (21, 4), (22, 8), (23, 15)):
+            client = self.connect(host=f"192.0.2.{number}")
+            if number % 2:
+                client.say(b"LOGIN alice@example.com wrong")
+            else:
+                scram_client(client, "wrong", initial=True)
+            self.clock.advance(seconds - 0.1)
+            self.assertEqual(client.heard(), [])
+            self.clock.advance(0.2)
+            self.assertEqual(len(client.heard()), 1)
+        owner = self.connect(host="198.51.100.1")
+        self.assertTrue(owner.say(LOGIN)[0].startswith(b"OK"))
+
+    def test_the_right_password_waits_for_no_counter(self) -> None:
+        counters = SlowCounters()
+        self.factory = self.make_factory(counters=counters)
+        self.assertTrue(self.connect().say(LOGIN)[0].startswith(b"OK"))
+        self.assertEqual([what for what, _ in counters.asked], ["clear login network 192.0.2.1"])
+
+    def test_a_wrong_password_waits_for_its_count(self) -> None:
+        counters = SlowCounters()
+        self.factory = self.make_factory(counters=counters)
+        client = self.connect()
+        client.say(b"LOGIN alice@example.com wrong")
+        self.assertEqual(
+            sorted(what for what, _ in counters.asked),
+            ["add login account alice@example.com", "add login network 192.0.2.1"],
+        )
+        counters.answer(2)
+        self.clock.advance(3.9)
+        self.assertEqual(client.heard(), [])
+        self.clock.advance(0.2)
+        self.assertTrue(client.heard()[0].endswith(FAILED))
+
+    def test_leaving_while_a_failure_is_counted(self) -> None:
+        counters = SlowCounters()
+        self.factory = self.make_factory(counters=counters)
+        client = self.connect()
+        client.say(b"LOGIN alice@example.com wrong")
+        client.lose()
+        self.assertEqual(len(counters.asked), 2)
+        counters.answer(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
 class AuthenticateTests(ImapTestCase):

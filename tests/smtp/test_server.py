@@ -5,14 +5,17 @@ from pathlib import Path
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.mail import smtp
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailsrv.counters.memory import MemoryCounters
 from mailsrv.smtp import server
-from mailsrv.smtp.limits import Slots, client_key
+from mailsrv.smtp.limits import MINUTE, Rates, Slots, client_key
 from mailsrv.smtp.server import CLOSE_GRACE, EVENTS_A_TURN, READ_AHEAD, MxFactory, MxServer
 from mailsrv.smtp.wire import LINE_LIMIT, SWALLOW_LIMIT
+from tests.fakes.counters import SlowCounters
 from tests.smtp.conversation import HEADER, Conversation
 
 
@@ -142,6 +145,63 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(client.codes(b"x" * (SWALLOW_LIMIT + LINE_LIMIT * 2), 1000),
                          ["500 5.5.2", "421 4.7.0"])  # fmt: skip
         self.assertTrue(client.closed)
+
+    def test_messages_in_a_minute(self):
+        client = Conversation(messages_per_minute=3)
+        for _ in range(3):
+            self.assertEqual(client.deliver(b"x\r\n"), ["250 2.0.0"])
+        second = Conversation(client.factory)
+        self.assertEqual(second.envelope(b"hello@example.com"), ["451 4.7.1", "503 5.5.1"])
+        self.assertFalse(second.closed)
+        client.clock.advance(MINUTE)
+        self.assertEqual(second.deliver(b"x\r\n"), ["250 2.0.0"])
+
+    def test_connections_in_a_minute(self):
+        client = Conversation(connections_per_minute=3)
+        for _ in range(2):
+            Conversation(client.factory).server.connectionLost(None)
+        refused = Conversation(client.factory, begin=False)
+        self.assertEqual(
+            refused.greeting, ["421 4.7.0 Too many connections in a minute, try again later"]
+        )
+        self.assertTrue(refused.closed)
+        refused.server.connectionLost(None)
+        client.clock.advance(MINUTE)
+        self.assertEqual(Conversation(client.factory).greeting[0][:3], "220")
+
+    def test_rates_are_shared_with_the_counters(self):
+        counters = MemoryCounters(Clock())
+        options = {"counters": counters, "messages_per_minute": 2, "connections_per_minute": 3}
+        for _ in range(2):
+            self.assertEqual(Conversation(**options).deliver(b"x\r\n"), ["250 2.0.0"])
+        self.assertEqual(Conversation(**options).envelope(), ["451 4.7.1"])
+        self.assertEqual(Conversation(begin=False, **options).greeting[0][:3], "421")
+
+    def test_who_has_no_rate(self):
+        counters = SlowCounters()
+        rates = Rates(counters, 1, 0)
+        for here in (None, "/run/socket", "127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"):
+            self.assertTrue(self.successResultOf(rates.connection(here)))
+        self.assertTrue(self.successResultOf(rates.message("192.0.2.7")))
+        self.assertEqual(counters.asked, [])
+        for there in ("192.0.2.7", "::2", "2001:db8::1", "unknown"):
+            self.assertNoResult(rates.connection(there))
+
+    def test_greeting_waits_for_the_count(self):
+        counters = SlowCounters()
+        client = Conversation(begin=False, counters=counters)
+        self.assertEqual(client.greeting, [])
+        self.assertEqual(client.codes(b"EHLO x\r\n"), ["554 5.5.0"])
+        counters.answer(1)
+        self.assertEqual(client.replies(), [])
+        patient = Conversation(client.factory, begin=False)
+        counters.answer(1)
+        self.assertEqual(patient.replies(), ["220 mx.example.com ESMTP mailsrv"])
+        patient.say(b"EHLO x\r\n")
+        self.assertEqual(patient.envelope(b"hello@example.com"), [])
+        patient.server.connectionLost(None)
+        counters.answer(1)
+        self.assertEqual(client.factory.services.budget.free, client.factory.options.memory_limit)
 
     def test_connections_of_one_client(self):
         first = Conversation(connections_per_client=2)
