@@ -17,6 +17,11 @@ from mailsrv.errors import KeyGone
 _NONCE_LENGTH = 12
 
 
+def new_handle() -> str:
+    """Return a handle that nothing is kept under yet."""
+    return secrets.token_hex(16)
+
+
 class Vault:
     """Secrets by handle. Every method may be called from any thread."""
 
@@ -31,9 +36,13 @@ class Vault:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def put(self, secret: bytes) -> str:
-        """Keep a secret and return its handle, which is no secret. KeyGone after ``close``."""
-        handle = secrets.token_hex(16)
+    def put(self, secret: bytes, handle: str | None = None) -> str:
+        """Keep a secret and return its handle, which is no secret. KeyGone after ``close``.
+
+        Under a ``handle`` that is given it takes the place of what was kept under it.
+        """
+        if handle is None:
+            handle = new_handle()
         nonce = secrets.token_bytes(_NONCE_LENGTH)
         with self._lock:
             if self._cipher is None:

@@ -1,12 +1,14 @@
 """Open mailbox connections, kept for a burst of work and no longer.
 
 A connection is opened with the raw key when a request needs it and closed after a few idle
-seconds, so ten thousand idle clients cost no open files. Two threads never share one. What a
-failed request leaves behind is closed, not kept: after a failed sync SQLite may believe what
-the disk does not have.
+seconds, so ten thousand idle clients cost no open files. Two threads never share one. Only who
+has the key gets one, also where one is open. What a failed request leaves behind is closed, not
+kept: after a failed sync SQLite may believe what the disk does not have.
 """
 
+import hashlib
 import os
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ import attrs
 from mailsrv.errors import (
     AlreadyExists,
     InvalidInput,
+    MailboxBusy,
     MailboxMissing,
     MessageTooLarge,
     NeedsWriter,
@@ -45,8 +48,11 @@ HARMLESS = (
 @attrs.define(eq=False)
 class _Connection:
     name: str
-    mailbox: Mailbox
-    inode: tuple[int, int]
+    mailbox: Mailbox = attrs.field(init=False)
+    opened: bool = False
+    inode: tuple[int, int] | None = None
+    lock: bytes = b""
+    """What the key comes to that it was opened with."""
     last_used: float = 0.0
     stale: bool = False
 
@@ -71,9 +77,12 @@ class Connections:
         self._most = most
         self._idle_seconds = idle_seconds
         self._readonly = readonly
+        self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
+        self._closed = threading.Condition(self._lock)
         self._idle: OrderedDict[int, _Connection] = OrderedDict()  # oldest use first
         self._busy: set[_Connection] = set()
+        self._closing: set[_Connection] = set()
 
     def __len__(self) -> int:
         with self._lock:
@@ -90,23 +99,23 @@ class Connections:
     ) -> Iterator[Mailbox]:
         """A connection to the file at ``path``, for this thread alone.
 
-        ``key`` is asked only when one must be opened. ``fence`` runs in each write transaction.
+        ``key`` is asked each time, and may refuse. ``fence`` runs in each write transaction.
         Raises what ``Mailbox.open`` raises; MailboxMissing when the file was taken away.
         """
-        connection = self._take(path.name, _identity(path))
-        if connection is None:
-            connection = self._open(path, key())
-        connection.mailbox.fence = fence
+        connection = _Connection(path.name)
+        with self._lock:
+            # before the key is asked: who drops the key, then the connections, misses none
+            self._busy.add(connection)
         try:
+            connection = self._provide(connection, path, key())
+            connection.mailbox.fence = fence
             yield connection.mailbox
         except HARMLESS:
-            self._give_back(connection)
             raise
         except BaseException:
             connection.stale = True
-            self._give_back(connection)
             raise
-        else:
+        finally:
             self._give_back(connection)
 
     def drop(self, path: Path) -> None:
@@ -115,71 +124,104 @@ class Connections:
             for connection in self._busy:
                 if connection.name == path.name:
                     connection.stale = True
-            gone = [one for one in self._idle.values() if one.name == path.name]
-            for connection in gone:
-                del self._idle[id(connection)]
-        _close(gone)
+            gone = self._take_out([one for one in self._idle.values() if one.name == path.name])
+        self._close(gone)
+
+    def settle(self, path: Path, patience: float) -> None:
+        """Close what is open of this file, and wait until the last connection has closed.
+
+        For who sees to it that nobody begins to use it meanwhile. MailboxBusy after ``patience``
+        seconds.
+        """
+        self.drop(path)
+        with self._closed:
+            if not self._closed.wait_for(
+                lambda: all(one.name != path.name for one in self._busy | self._closing), patience
+            ):
+                raise MailboxBusy("requests of this mailbox take too long to end")
 
     def expire(self) -> None:
         """Close what was not used for a while."""
         limit = self._seconds() - self._idle_seconds
         with self._lock:
-            gone = [one for one in self._idle.values() if one.last_used <= limit]
-            for connection in gone:
-                del self._idle[id(connection)]
-        _close(gone)
+            gone = self._take_out([one for one in self._idle.values() if one.last_used <= limit])
+        self._close(gone)
 
     def close(self) -> None:
         """Close all that are idle; those in use close at the end of their work."""
         with self._lock:
-            gone = list(self._idle.values())
-            self._idle.clear()
+            gone = self._take_out(list(self._idle.values()))
             for connection in self._busy:
                 connection.stale = True
-        _close(gone)
+        self._close(gone)
 
-    def _take(self, name: str, identity: tuple[int, int] | None) -> _Connection | None:
+    def _provide(self, wanted: _Connection, path: Path, key: FileKey) -> _Connection:
+        """The connection that takes the place of ``wanted``, or that itself, opened."""
+        lock = self._lock_of(key)
+        found = self._take(wanted, _identity(path), lock)
+        if found is not None:
+            return found
+        self._make_room()
+        wanted.mailbox = Mailbox.open(path, key, self._now, readonly=self._readonly)
+        wanted.opened, wanted.inode, wanted.lock = True, _identity(path), lock
+        if wanted.inode is None:
+            raise MailboxMissing("the mailbox file was taken away")
+        return wanted
+
+    def _lock_of(self, key: FileKey) -> bytes:
+        return hashlib.blake2b(key.pack(), key=self._secret, digest_size=32).digest()
+
+    def _take(
+        self, wanted: _Connection, identity: tuple[int, int] | None, lock: bytes
+    ) -> _Connection | None:
         with self._lock:
-            found = [one for one in self._idle.values() if one.name == name]
-            for connection in found:
-                del self._idle[id(connection)]
-            good = [one for one in found if one.inode == identity]
-            bad = [one for one in found if one.inode != identity]
-            taken = good.pop() if good else None
+            found = [one for one in self._idle.values() if one.name == wanted.name]
+            bad = self._take_out([one for one in found if one.inode != identity])
+            good = [one for one in found if one.inode == identity and one.lock == lock]
+            taken = good[-1] if good else None
             if taken is not None:
+                del self._idle[id(taken)]
+                taken.stale = wanted.stale
+                self._busy.discard(wanted)
                 self._busy.add(taken)
-            for connection in good:
-                self._idle[id(connection)] = connection
-        _close(bad)
+        self._close(bad)
         return taken
 
-    def _open(self, path: Path, key: FileKey) -> _Connection:
-        self._make_room()
-        mailbox = Mailbox.open(path, key, self._now, readonly=self._readonly)
-        identity = _identity(path)
-        if identity is None:
-            mailbox.close()
-            raise MailboxMissing("the mailbox file was taken away")
-        connection = _Connection(path.name, mailbox, identity)
-        with self._lock:
-            self._busy.add(connection)
-        return connection
-
     def _make_room(self) -> None:
-        gone: list[_Connection] = []
         with self._lock:
-            while self._idle and len(self._idle) + len(self._busy) >= self._most:
-                gone.append(self._idle.popitem(last=False)[1])
-        _close(gone)
+            over = len(self._idle) + len(self._busy) - self._most
+            gone = self._take_out(list(self._idle.values())[: max(0, over)])
+        self._close(gone)
 
     def _give_back(self, connection: _Connection) -> None:
         with self._lock:
             self._busy.discard(connection)
-            if not connection.stale:
+            if connection.stale or not connection.opened:
+                self._closing.add(connection)
+            else:
                 connection.last_used = self._seconds()
                 self._idle[id(connection)] = connection
-        if connection.stale:
-            _close([connection])
+                return
+        self._close([connection])
+
+    def _take_out(self, connections: list[_Connection]) -> list[_Connection]:
+        """Out of the idle ones, to be closed without the lock."""
+        for connection in connections:
+            del self._idle[id(connection)]
+        self._closing.update(connections)
+        return connections
+
+    def _close(self, connections: list[_Connection]) -> None:
+        for connection in connections:
+            try:
+                if connection.opened:
+                    connection.mailbox.close()
+            except Exception as error:  # noqa: BLE001 - one that fails must not keep others open
+                log_unexpected(error)
+            finally:
+                with self._closed:
+                    self._closing.discard(connection)
+                    self._closed.notify_all()
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -188,11 +230,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _close(connections: list[_Connection]) -> None:
-    for connection in connections:
-        try:
-            connection.mailbox.close()
-        except Exception as error:  # noqa: BLE001 - one that fails must not keep others open
-            log_unexpected(error)

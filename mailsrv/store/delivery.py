@@ -1,4 +1,4 @@
-"""Mail from the world: into the mailbox when its owner is here, else sealed until then.
+"""Mail from the world: into the mailbox when its owner's key can be had, else sealed until then.
 
 While one batch of an alias is being written the next gathers, and goes to disk in one
 transaction: the more arrives together, the fewer syncs each message costs, and nobody waits for
@@ -12,11 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import MailsrvError, Unavailable
+from mailsrv.store.gate import Gate
+from mailsrv.store.keepers import Find
+from mailsrv.store.leases import Leases
 from mailsrv.store.limits import Limits
 from mailsrv.store.notifications import Notifications
 from mailsrv.store.receive import Batch, Receiver
-from mailsrv.store.sessions import Sessions
-from mailsrv.store.values import Access, Delivered, Delivery
+from mailsrv.store.sessions import Session
+from mailsrv.store.values import Delivered, Delivery
 from mailsrv.store.workers import Workers, log_unexpected
 
 
@@ -44,18 +47,23 @@ class Deliveries:
 
     def __init__(
         self,
+        *,
         reactor: IReactorTime,
         workers: Workers,
+        gate: Gate,
         receiver: Receiver,
-        sessions: Sessions,
+        find: Find,
+        leases: Leases,
         notifications: Notifications,
         limits: Limits,
         arrived: Callable[[str, Arrival], None],
     ) -> None:
         self._reactor = reactor
         self._workers = workers
+        self._gate = gate
         self._receiver = receiver
-        self._sessions = sessions
+        self._find = find
+        self._leases = leases
         self._notifications = notifications
         self._limits = limits
         self._arrived = arrived
@@ -83,12 +91,16 @@ class Deliveries:
             self._queued_octets -= size
 
     async def _write_all(self, alias: str, queue: _Queue) -> None:
+        reason: Exception = Unavailable("the message cannot be stored now")
         try:
             while queue.waiting:
-                await self._write(alias, self._take(queue))
+                async with self._gate.inside(alias):
+                    await self._write(alias, self._take(queue))
+        except MailsrvError as error:
+            reason = error
         finally:
             del self._queues[alias]
-            _fail(queue.waiting, Unavailable("the message cannot be stored now"))
+            _fail(queue.waiting, reason)
 
     def _take(self, queue: _Queue) -> list[tuple[Delivery, Deferred[Delivered]]]:
         octets = count = 0
@@ -103,9 +115,10 @@ class Deliveries:
     async def _write(self, alias: str, batch: list[tuple[Delivery, Deferred[Delivered]]]) -> None:
         deliveries = [delivery for delivery, _ in batch]
         try:
-            written = await self._workers.run(
-                self._receiver.receive, alias, self._key_holder(alias), deliveries
-            )
+            session = await self._key_holder(alias)
+            access = None if session is None else session.access
+            with self._leases.borrowing(session):
+                written = await self._workers.run(self._receiver.receive, alias, access, deliveries)
         except Exception as error:  # noqa: BLE001
             _fail(batch, error)
             return
@@ -123,14 +136,11 @@ class Deliveries:
             later = max(0.0, self._avoided.get(alias, 0.0) - now)
             self._arrived(alias, Arrival(live=bool(written.folder_id), merge_after=later))
 
-    def _key_holder(self, alias: str) -> Access | None:
-        sessions = self._sessions.of_alias(alias)
-        if not sessions:
-            return None
+    async def _key_holder(self, alias: str) -> Session | None:
         if self._avoided.get(alias, 0.0) > self._reactor.seconds():
             return None
         self._avoided.pop(alias, None)
-        return sessions[-1].access
+        return await self._find(alias)
 
 
 def _fail(batch: Sequence[tuple[Delivery, Deferred[Delivered]]], error: Exception) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mailsrv.errors import MailsrvError
+from mailsrv.store.leases import Leases
 from mailsrv.store.limits import Limits
-from mailsrv.store.sessions import Sessions
-from mailsrv.store.values import Access
+from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.workers import Workers, log_unexpected
 
-Turn = Callable[[Access], Coroutine[Any, Any, int]]
+Turn = Callable[[Session], Coroutine[Any, Any, int]]
 """Indexes some messages and answers how many are left."""
 
 _PUT_OFF_AT_MOST = 20
@@ -30,12 +30,14 @@ class Indexing:
         reactor: IReactorTime,
         workers: Workers,
         sessions: Sessions,
+        leases: Leases,
         limits: Limits,
         turn: Turn,
     ) -> None:
         self._reactor = reactor
         self._workers = workers
         self._sessions = sessions
+        self._leases = leases
         self._limits = limits
         self._turn = turn
         self._wanted: dict[str, None] = {}
@@ -70,19 +72,18 @@ class Indexing:
         self._put_off = 0
         alias = next(iter(self._wanted))
         del self._wanted[alias]
-        sessions = self._sessions.of_alias(alias)
-        if sessions:
+        session = self._sessions.holder(alias)
+        if session is not None:
             self._under_way = True
-            self._workers.begin(lambda: self._take_turn(sessions[-1].access)).addErrback(
-                lambda _: None
-            )
+            self._workers.begin(lambda: self._take_turn(session)).addErrback(lambda _: None)
         else:
+            self._leases.postpone(alias, self.want)
             self._schedule()
 
-    async def _take_turn(self, access: Access) -> None:
+    async def _take_turn(self, session: Session) -> None:
         try:
-            if await self._turn(access) > 0:
-                self._wanted[access.alias] = None
+            if await self._turn(session) > 0:
+                self._wanted[session.access.alias] = None
         except MailsrvError:
             pass  # busy, moved or gone: the next arrival or login asks again
         except Exception as error:  # noqa: BLE001

@@ -39,3 +39,9 @@ class Limits:
     """Messages that one turn of background indexing takes."""
     index_delay: float = 0.1
     """Pause before a turn of background indexing."""
+    lease_seconds: float = 5.0
+    """How long after its last use the key of a session of the link stays here."""
+    ask_seconds: float = 1.0
+    """How long mail waits for a key that somebody far away may have."""
+    frozen_seconds: float = 60.0
+    """How long a mailbox may be held still, and requests wait for it."""

@@ -4,6 +4,8 @@ Guards the door: nothing begins once a stop has begun, and what nobody expected 
 Unavailable. What stands behind it is wired in ``wiring``.
 """
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
@@ -24,8 +26,9 @@ from mailsrv.mailbox.values import (
     StoreResult,
     UidSet,
 )
-from mailsrv.store.interfaces import IListener, IStore
-from mailsrv.store.receive import NOT_READY
+from mailsrv.store.entrance import Newcomer
+from mailsrv.store.home import NOT_READY
+from mailsrv.store.interfaces import IFrozen, IKeeper, IListener, IPrimary
 from mailsrv.store.values import (
     Access,
     Delivered,
@@ -40,16 +43,18 @@ from mailsrv.store.values import (
 from mailsrv.store.wiring import Wiring
 
 
-@implementer(IStore)
+@implementer(IPrimary)
 class LocalStore(Wiring):
-    """The methods are those of ``IStore``, described there."""
+    """The methods are those of ``IPrimary`` and ``IStore``, described there."""
 
     # Logging in
 
     def login(
         self, address: str, password: str, scope: Scope, listener: IListener | None
     ) -> Deferred[Access]:
-        return self._workers.begin(lambda: self._entrance.login(address, password, scope, listener))
+        return self._workers.begin(
+            lambda: self._entrance.login(address, password, scope, Newcomer(listener))
+        )
 
     def scram_challenge(self, address: str) -> Deferred[ScramChallenge]:
         return self._workers.begin(lambda: self._entrance.challenge(address))
@@ -58,7 +63,7 @@ class LocalStore(Wiring):
         self, address: str, proof: ScramProof, scope: Scope, listener: IListener | None
     ) -> Deferred[ScramAccepted]:
         return self._workers.begin(
-            lambda: self._entrance.login_scram(address, proof, scope, listener)
+            lambda: self._entrance.login_scram(address, proof, scope, Newcomer(listener))
         )
 
     def logout(self, access: Access) -> None:
@@ -178,6 +183,50 @@ class LocalStore(Wiring):
     def deliver(self, alias: str, delivery: Delivery) -> Deferred[Delivered]:
         return self._workers.begin(lambda: self._deliveries.deliver(alias, delivery))
 
+    # For the link
+
+    def login_leased(
+        self, address: str, password: str, scope: Scope, listener: IListener | None, session: str
+    ) -> Deferred[tuple[Access, bytes]]:
+        async def login() -> tuple[Access, bytes]:
+            who = Newcomer(listener, session)
+            access = await self._entrance.login(address, password, scope, who)
+            return access, self._entrance.key(access)
+
+        return self._workers.begin(login)
+
+    def login_scram_leased(
+        self,
+        address: str,
+        proof: ScramProof,
+        scope: Scope,
+        listener: IListener | None,
+        session: str,
+    ) -> Deferred[tuple[ScramAccepted, bytes]]:
+        async def login() -> tuple[ScramAccepted, bytes]:
+            who = Newcomer(listener, session)
+            accepted = await self._entrance.login_scram(address, proof, scope, who)
+            return accepted, self._entrance.key(accepted.access)
+
+        return self._workers.begin(login)
+
+    def lend(self, access: Access, key: bytes) -> None:
+        self._resumption.lend(access, key)
+
+    def resume(
+        self, sessions: Sequence[Access], listeners: Sequence[IListener | None]
+    ) -> Deferred[list[Access | str]]:
+        return self._workers.begin(lambda: self._resumption.resume(sessions, listeners))
+
+    def add_keeper(self, keeper: IKeeper) -> None:
+        self._keepers.add(keeper)
+
+    def remove_keeper(self, keeper: IKeeper) -> None:
+        self._keepers.remove(keeper)
+
+    def freeze(self, alias: str, patience: float) -> Deferred[IFrozen]:
+        return self._workers.begin(lambda: self._freezing.freeze(alias, patience))
+
     # Behind the interface
 
     async def _quota(self, access: Access) -> Quota:
@@ -190,6 +239,7 @@ class LocalStore(Wiring):
     def _recipient(self, address: str) -> Recipient:
         """On a worker thread. A sender should hear now what ``deliver`` would refuse anyway."""
         alias, detail = self._directory.resolve(address)
+        self._home.check(alias)
         if self._directory.mailbox(alias.id) is None:
             raise MailboxNotReady(NOT_READY)
         if self._usages.full(alias.id):

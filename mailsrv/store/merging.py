@@ -7,9 +7,11 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from mailsrv.errors import KeyGone, MailsrvError
+from mailsrv.store.leases import Leases
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merged, Merger
 from mailsrv.store.notifications import Notifications
+from mailsrv.store.sessions import Sessions
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers
@@ -23,6 +25,7 @@ class _Run:
 
     mailbox: str
     asked: list[Deferred[int]]
+    count: int = 0
     again: bool = False
     """Somebody asked after it began: what came since may have escaped its last look."""
     abandoned: bool = False
@@ -34,7 +37,10 @@ class Merging:
 
     def __init__(
         self,
+        *,
         workers: Workers,
+        sessions: Sessions,
+        leases: Leases,
         mailboxes: Mailboxes,
         merger: Merger,
         usages: Usages,
@@ -42,6 +48,8 @@ class Merging:
         came: Callable[[str], None],
     ) -> None:
         self._workers = workers
+        self._sessions = sessions
+        self._leases = leases
         self._mailboxes = mailboxes
         self._merger = merger
         self._usages = usages
@@ -72,19 +80,9 @@ class Merging:
     async def _run(self, access: Access, most: int | None, enough: Deferred[int]) -> None:
         alias = access.alias
         running = self._running[alias] = _Run(access.mailbox, [enough])
-        count = 0
         try:
-            more = True
-            while more:
-                running.again = False
-                merged = await self._workers.run_for(alias, self._batch, access)
-                count += merged.messages
-                more = (merged.more or running.again) and not self._workers.closing
-                if merged.messages:
-                    self._notifications.announce(alias, merged.folder_id, merged.modseq)
-                    self._came(alias)
-                if most is not None and count >= most:
-                    _answer(running.asked, count)
+            with self._leases.using(self._sessions.check(access)):
+                await self._merge_all(access, most, running)
         except MailsrvError as error:
             running.abandoned = isinstance(error, KeyGone)
             log.info(
@@ -94,7 +92,20 @@ class Merging:
             )
         finally:
             del self._running[alias]
-            _answer(running.asked, count)
+            _answer(running.asked, running.count)
+
+    async def _merge_all(self, access: Access, most: int | None, running: _Run) -> None:
+        more = True
+        while more:
+            running.again = False
+            merged = await self._workers.run_for(access.alias, self._batch, access)
+            running.count += merged.messages
+            more = (merged.more or running.again) and not self._workers.closing
+            if merged.messages:
+                self._notifications.announce(access.alias, merged.folder_id, merged.modseq)
+                self._came(access.alias)
+            if most is not None and running.count >= most:
+                _answer(running.asked, running.count)
 
     def _batch(self, access: Access) -> Merged:
         with self._mailboxes.of(access) as mailbox:

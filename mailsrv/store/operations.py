@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from mailsrv.errors import MailboxBusy, MessageTooLarge, OverQuota
+from mailsrv.errors import KeyGone, MailboxBusy, MessageTooLarge, OverQuota
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import (
     Appended,
@@ -18,10 +18,11 @@ from mailsrv.mailbox.values import (
     StoreResult,
     UidSet,
 )
+from mailsrv.store.leases import Leases
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import INBOX
 from mailsrv.store.notifications import FOLDER_LIST, Notifications
-from mailsrv.store.sessions import Sessions
+from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers
@@ -46,6 +47,7 @@ class Operations:
         workers: Workers,
         mailboxes: Mailboxes,
         sessions: Sessions,
+        leases: Leases,
         usages: Usages,
         notifications: Notifications,
         came: Callable[[str], None],
@@ -54,17 +56,31 @@ class Operations:
         self._workers = workers
         self._mailboxes = mailboxes
         self._sessions = sessions
+        self._leases = leases
         self._usages = usages
         self._notifications = notifications
         self._came = came
         self._message_octets = message_octets
 
     async def work(self, access: Access, function: Callable[[Mailbox], T]) -> T:
-        """Run ``function`` on the session's mailbox. KeyGone when the session has ended.
+        """Run ``function`` on the session's mailbox.
 
-        Busy means that nothing of the write was done: it waits its turn again.
+        KeyGone when the session has ended, LeaseEnded when its key is not here, Elsewhere.
         """
-        self._sessions.check(access)
+        with self._leases.using(self._sessions.check(access)):
+            try:
+                return await self._trips(access, function)
+            except KeyGone:
+                self._sessions.check(access)  # Elsewhere, where that is why the key has gone
+                raise
+
+    async def behind(self, session: Session, function: Callable[[Mailbox], T]) -> T:
+        """The same, for what the session has not asked for: its key stays no longer for it."""
+        with self._leases.borrowing(session):
+            return await self._trips(session.access, function)
+
+    async def _trips(self, access: Access, function: Callable[[Mailbox], T]) -> T:
+        """Busy means that nothing of the write was done: it waits its turn again."""
 
         def trip() -> T:
             with self._mailboxes.of(access) as mailbox:

@@ -10,14 +10,13 @@ from contextlib import AbstractContextManager
 import attrs
 from twisted.logger import Logger
 
-from mailsrv.directory.directory import Directory, MailboxRecord
+from mailsrv.directory.directory import MailboxRecord
 from mailsrv.errors import (
     KeyGone,
     MailboxBusy,
     MailboxDamaged,
     MailboxMissing,
     MailboxMoved,
-    MailboxNotReady,
     MailsrvError,
     MessageTooLarge,
     OverQuota,
@@ -29,6 +28,7 @@ from mailsrv.errors import (
 )
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
+from mailsrv.store.home import Home
 from mailsrv.store.merge import INBOX
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import Access, Delivered, Delivery
@@ -47,8 +47,6 @@ LIVE_ONLY = (
     WrongKey,
 )
 """What may be wrong with the live mailbox and not with the waiting file."""
-
-NOT_READY = "the owner of this address has not set a password yet"
 
 _EXPECTED = (KeyGone, MailboxBusy, MailboxMoved)
 
@@ -81,12 +79,12 @@ class Receiver:
 
     def __init__(
         self,
-        directory: Directory,
+        home: Home,
         files: WaitingFiles,
         usages: Usages,
         mailbox_of: Callable[[Access], AbstractContextManager[Mailbox]],
     ) -> None:
-        self._directory = directory
+        self._home = home
         self._files = files
         self._usages = usages
         self._mailbox_of = mailbox_of
@@ -94,8 +92,11 @@ class Receiver:
     def receive(
         self, alias: str, key_holder: Access | None, deliveries: Sequence[Delivery]
     ) -> Batch:
-        """``key_holder`` is a session of the alias, or None. MailboxNotReady, NoSuchAlias."""
-        record = self._record(alias)
+        """``key_holder`` is a session of the alias, or None.
+
+        MailboxNotReady, NoSuchAlias, Elsewhere.
+        """
+        record = self._home.mailbox(alias)
         progress = _Progress()
         distinct: dict[str, Delivery] = {}
         for one in deliveries:
@@ -115,13 +116,6 @@ class Receiver:
             modseq=progress.modseq,
             busy=progress.busy,
         )
-
-    def _record(self, alias: str) -> MailboxRecord:
-        record = self._directory.mailbox(alias)
-        if record is None:
-            self._directory.alias_by_id(alias)
-            raise MailboxNotReady(NOT_READY)
-        return record
 
     def _within_quota(
         self, alias: str, deliveries: list[Delivery], progress: _Progress
@@ -195,7 +189,7 @@ class Receiver:
                 kind=type(error).__name__,
             )
             raise
-        now_current = self._record(alias)
+        now_current = self._home.mailbox(alias)
         if now_current.public_key != record.public_key:
             # the owner started over while we sealed: what the new mailbox cannot open is no use
             self._files.add(now_current.public_key, alias, deliveries)

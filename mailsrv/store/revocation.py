@@ -4,13 +4,14 @@ The directory's revision is asked for every second; when it grew, every session 
 again and those that no longer hold are ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from mailsrv.directory.directory import Directory
-from mailsrv.errors import NoSuchAlias
+from mailsrv.directory.directory import Directory, MailboxRecord
+from mailsrv.errors import Elsewhere, NoSuchAlias
 from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers, log_unexpected
@@ -30,11 +31,13 @@ class Revocation:
         reactor: IReactorTime,
         workers: Workers,
         directory: Directory,
+        name: str,
         sessions: Sessions,
         end: Callable[[Session, str], None],
     ) -> None:
         self._workers = workers
         self._directory = directory
+        self._name = name
         self._sessions = sessions
         self._end = end
         self._revision: int | None = None
@@ -73,39 +76,62 @@ class Revocation:
             aliases = accesses[start : start + _ALIASES_AT_ONCE]
             sessions = [one for alias in aliases for one in self._sessions.of_alias(alias)]
             reasons = await self._workers.run(
-                reasons_to_end, self._directory, [one.access for one in sessions]
+                reasons_to_end, self._directory, self._name, [one.access for one in sessions]
             )
             for session, reason in zip(sessions, reasons, strict=True):
                 if reason is not None:
                     self._end(session, reason)
 
 
-def reasons_to_end(directory: Directory, accesses: Sequence[Access]) -> list[str | None]:
-    """Why each session must end, or None where it holds. Blocking; grouped by alias."""
-    known: dict[str, tuple[str | None, set[str]] | None] = {}
-    reasons: list[str | None] = []
-    for access in accesses:
-        if access.alias not in known:
-            known[access.alias] = _standing(directory, access.alias)
-        standing = known[access.alias]
-        if standing is None:
-            reasons.append(ALIAS_GONE)
-        elif standing[0] != access.mailbox:
-            reasons.append(PASSWORD_CHANGED)
-        elif access.credential not in standing[1]:
-            reasons.append(CREDENTIAL_GONE)
-        else:
-            reasons.append(None)
-    return reasons
+@attrs.frozen
+class Standing:
+    """What the directory says of an alias that is open. ``record`` is None without a mailbox."""
+
+    record: MailboxRecord | None
+    credentials: frozenset[str]
+    primary: str
 
 
-def _standing(directory: Directory, alias: str) -> tuple[str | None, set[str]] | None:
-    """The current file and the ids of the credentials; None when the alias is closed."""
+def reasons_to_end(directory: Directory, name: str, accesses: Sequence[Access]) -> list[str | None]:
+    """Why each session must end at the primary ``name``, or None where it holds. Blocking."""
+    standings = standings_of(directory, accesses)
+    return [reason_to_end(standings[access.alias], name, access) for access in accesses]
+
+
+def standings_of(directory: Directory, accesses: Iterable[Access]) -> dict[str, Standing | None]:
+    """For each alias its standing, or None where it is closed. Blocking."""
+    return {alias: _standing(directory, alias) for alias in {one.alias for one in accesses}}
+
+
+def reason_to_end(
+    standing: Standing | None, name: str, access: Access, *, same_file: bool = True
+) -> str | None:
+    """Why a session does not hold. Elsewhere's sentence where another primary has the alias.
+
+    Without ``same_file`` the mailbox may be in another file than the session knows.
+    """
+    if standing is None:
+        return ALIAS_GONE
+    if standing.primary != name:
+        return str(Elsewhere(standing.primary))
+    if standing.record is None:
+        return PASSWORD_CHANGED
+    replaced = standing.record.id != access.mailbox
+    if access.credential not in standing.credentials:
+        return PASSWORD_CHANGED if replaced else CREDENTIAL_GONE
+    return PASSWORD_CHANGED if replaced and same_file else None
+
+
+def _standing(directory: Directory, alias_id: str) -> Standing | None:
     try:
-        if not directory.alias_by_id(alias).enabled:
-            return None
+        alias = directory.alias_by_id(alias_id)
     except NoSuchAlias:
         return None
-    record = directory.mailbox(alias)
-    credentials = {one.id for one in directory.credentials(alias)}
-    return (record.id if record else None), credentials
+    if not alias.enabled:
+        return None
+    record = directory.mailbox(alias_id)
+    return Standing(
+        record,
+        frozenset(one.id for one in directory.credentials(alias_id)),
+        alias.primary if record is None else record.primary,
+    )

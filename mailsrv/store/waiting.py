@@ -112,6 +112,11 @@ class WaitingFiles:
                 with self.locked(public_key):
                     self._let_go(public_key)
 
+    def close(self, public_key: bytes) -> None:
+        """Close what is open of this file to be added to."""
+        with self.locked(public_key):
+            self._let_go(public_key)
+
     def _to_add(self, public_key: bytes) -> WaitingMail:
         path = self.volume.waiting(public_key)
         kept = self._kept.get(public_key)

@@ -9,12 +9,19 @@ from twisted.internet.task import LoopingCall
 from twisted.python.threadpool import ThreadPool
 
 from mailsrv.directory.directory import Directory
+from mailsrv.directory.values import DEFAULT_PRIMARY
+from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.connections import Connections
 from mailsrv.store.delivery import Arrival, Deliveries
 from mailsrv.store.entrance import Entrance
+from mailsrv.store.freezing import Freezing
+from mailsrv.store.gate import Gate
+from mailsrv.store.home import Home
 from mailsrv.store.indexing import Indexing
+from mailsrv.store.keepers import Keepers, KeyHolders
+from mailsrv.store.leases import Leases
 from mailsrv.store.limits import Limits
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merger
@@ -23,11 +30,11 @@ from mailsrv.store.notifications import Notifications
 from mailsrv.store.operations import Operations
 from mailsrv.store.orphans import remove_orphans
 from mailsrv.store.receive import Receiver
+from mailsrv.store.resumption import Resumption
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.usage import Usages
-from mailsrv.store.values import Access
 from mailsrv.store.volume import Hold, Volume
 from mailsrv.store.waiting import WaitingFiles
 from mailsrv.store.workers import Workers, log_unexpected
@@ -37,6 +44,7 @@ class Wiring:
     """Call ``start`` before the first request and ``close`` after the last, on the reactor.
 
     ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
+    ``name`` is what the directory calls this primary.
     """
 
     def __init__(
@@ -48,7 +56,9 @@ class Wiring:
         pool: ThreadPool,
         now: Callable[[], datetime],
         limits: Limits | None = None,
+        name: str = DEFAULT_PRIMARY,
     ) -> None:
+        self.name = name
         self._directory = directory
         self._volume = volume
         self._vault = vault
@@ -75,7 +85,9 @@ class Wiring:
 
     def _wire(self, secret: ServerSecret) -> None:
         limits, directory, reactor = self._limits, self._directory, self._reactor
-        self._workers = Workers(reactor, self._pool, limits.work_per_alias)
+        self._home = Home(directory, self.name)
+        self._gate = Gate(reactor, limits.frozen_seconds)
+        self._workers = Workers(reactor, self._pool, limits.work_per_alias, self._gate)
         self._sessions = Sessions()
         self._files = WaitingFiles(self._volume, secret)
         self._usages = Usages(directory, self._files)
@@ -86,32 +98,50 @@ class Wiring:
             most=limits.open_connections,
             idle_seconds=limits.idle_seconds,
         )
-        self._mailboxes = Mailboxes(directory, self._volume, self._vault, self._connections)
-        self._revocation = Revocation(reactor, self._workers, directory, self._sessions, self._end)
+        self._mailboxes = Mailboxes(self._home, self._volume, self._vault, self._connections)
+        self._revocation = Revocation(
+            reactor, self._workers, directory, self.name, self._sessions, self._end
+        )
         self._housekeeping = LoopingCall(self._keep_house)
         self._housekeeping.clock = reactor
+        self._wire_keys()
         self._wire_mail()
         self._wire_sessions(secret)
+        self._wire_primary()
+
+    def _wire_keys(self) -> None:
+        limits = self._limits
+        self._leases = Leases(
+            self._reactor, self._vault, self._sessions, limits.lease_seconds, self._lease_ended
+        )
+        self._keepers = Keepers(self._reactor, limits.ask_seconds)
+        self._holders = KeyHolders(self._sessions, self._keepers, self._workers, self._home)
 
     def _wire_mail(self) -> None:
         limits = self._limits
-        self._indexing = Indexing(self._reactor, self._workers, self._sessions, limits, self._index)
+        self._indexing = Indexing(
+            self._reactor, self._workers, self._sessions, self._leases, limits, self._index
+        )
         self._merging = Merging(
-            self._workers,
-            self._mailboxes,
-            Merger(self._files, limits.batch_messages, limits.batch_octets),
-            self._usages,
-            self._notifications,
-            self._came,
+            workers=self._workers,
+            sessions=self._sessions,
+            leases=self._leases,
+            mailboxes=self._mailboxes,
+            merger=Merger(self._files, limits.batch_messages, limits.batch_octets),
+            usages=self._usages,
+            notifications=self._notifications,
+            came=self._came,
         )
         self._deliveries = Deliveries(
-            self._reactor,
-            self._workers,
-            Receiver(self._directory, self._files, self._usages, self._mailboxes.of),
-            self._sessions,
-            self._notifications,
-            limits,
-            self._arrived,
+            reactor=self._reactor,
+            workers=self._workers,
+            gate=self._gate,
+            receiver=Receiver(self._home, self._files, self._usages, self._mailboxes.of),
+            find=self._holders.find,
+            leases=self._leases,
+            notifications=self._notifications,
+            limits=limits,
+            arrived=self._arrived,
         )
 
     def _wire_sessions(self, secret: ServerSecret) -> None:
@@ -119,6 +149,7 @@ class Wiring:
             workers=self._workers,
             mailboxes=self._mailboxes,
             sessions=self._sessions,
+            leases=self._leases,
             usages=self._usages,
             notifications=self._notifications,
             came=self._came,
@@ -134,10 +165,37 @@ class Wiring:
             files=self._files,
             usages=self._usages,
             sessions=self._sessions,
+            leases=self._leases,
+            gate=self._gate,
             merging=self._merging,
             revocation=self._revocation,
             now=self._now,
             limits=self._limits,
+        )
+
+    def _wire_primary(self) -> None:
+        self._resumption = Resumption(
+            workers=self._workers,
+            directory=self._directory,
+            name=self.name,
+            volume=self._volume,
+            files=self._files,
+            sessions=self._sessions,
+            leases=self._leases,
+            entrance=self._entrance,
+            waits=self._bring_in_soon,
+        )
+        self._freezing = Freezing(
+            reactor=self._reactor,
+            workers=self._workers,
+            gate=self._gate,
+            home=self._home,
+            volume=self._volume,
+            connections=self._connections,
+            files=self._files,
+            usages=self._usages,
+            seconds=self._limits.frozen_seconds,
+            departed=self._departed,
         )
 
     async def _sweep(self) -> None:
@@ -153,11 +211,15 @@ class Wiring:
         self._workers.closing = True
         self._revocation.stop()
         self._indexing.stop()
+        self._keepers.close()
+        self._gate.close()
         if self._housekeeping.running:
             self._housekeeping.stop()
         await self._workers.drained()
+        await self._freezing.close()
         for session in self._sessions.all():
             self._entrance.logout(session.access)
+        self._leases.stop()
         await self._workers.drained()
         try:
             await self._workers.run(self._usages.flush)
@@ -169,13 +231,20 @@ class Wiring:
         self._pool.stop()
         self._hold.release()
 
-    async def _index(self, access: Access) -> int:
-        return await self._operations.work(
-            access, lambda box: box.index_pending(self._limits.index_messages)
+    async def _index(self, session: Session) -> int:
+        return await self._operations.behind(
+            session, lambda box: box.index_pending(self._limits.index_messages)
         )
 
     def _end(self, session: Session, reason: str) -> None:
         self._entrance.end(session, reason)
+
+    def _lease_ended(self, session: Session) -> None:
+        self._entrance.close_unused(session)
+
+    def _departed(self, alias: str, primary: str) -> None:
+        for session in self._sessions.of_alias(alias):
+            self._end(session, str(Elsewhere(primary)))
 
     def _came(self, alias: str) -> None:
         self._indexing.want(alias)
@@ -185,12 +254,22 @@ class Wiring:
             self._came(alias)
         elif self._sessions.of_alias(alias):
             # its owner is here, or came while it was sealed: bring it in without being asked
-            self._reactor.callLater(arrival.merge_after, self._merge_behind, alias)
+            self._bring_in_soon(alias, arrival.merge_after)
 
-    def _merge_behind(self, alias: str) -> None:
-        sessions = self._sessions.of_alias(alias)
-        if sessions and not self._workers.closing:
-            self._behind(lambda: self._entrance.merge(sessions[-1].access))
+    def _bring_in_soon(self, alias: str, seconds: float = 0.0) -> None:
+        self._reactor.callLater(seconds, self._bring_in, alias)
+
+    def _bring_in(self, alias: str) -> None:
+        if self._sessions.of_alias(alias) and not self._workers.closing:
+            self._behind(lambda: self._merge_for(alias))
+
+    async def _merge_for(self, alias: str) -> None:
+        session = await self._holders.find(alias)
+        if session is None:
+            self._leases.postpone(alias, self._bring_in)
+            return
+        with self._leases.borrowing(session):
+            await self._entrance.merge(session.access)
 
     def _keep_house(self) -> Deferred[None]:
         return self._workers.begin(self._house_work).addErrback(lambda _: None)

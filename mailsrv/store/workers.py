@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from mailsrv.errors import MailsrvError, Unavailable
+from mailsrv.store.gate import Gate
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,10 +27,13 @@ log = Logger()
 class Workers:
     """Runs functions on ``pool`` and answers on the reactor's thread."""
 
-    def __init__(self, reactor: IReactorFromThreads, pool: ThreadPool, per_alias: int) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, pool: ThreadPool, per_alias: int, gate: Gate
+    ) -> None:
         self._reactor = reactor
         self._pool = pool
         self._per_alias = per_alias
+        self._gate = gate
         self._turns: dict[str, DeferredSemaphore] = {}
         self._under_way = 0
         self._drained: list[Deferred[None]] = []
@@ -62,7 +66,15 @@ class Workers:
     async def run_for(
         self, alias: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """One trip, when the alias has a turn."""
+        """One trip, when the alias has a turn and its gate is open."""
+
+        def inside() -> T:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                # here, since who cancels is answered before the work has ended
+                self._gate.leave(alias)
+
         turns = self._turns.get(alias)
         if turns is None:
             turns = self._turns[alias] = DeferredSemaphore(self._per_alias)
@@ -70,7 +82,8 @@ class Workers:
         try:
             await turns.acquire()
             try:
-                return await self.run(function, *args, **kwargs)
+                await self._gate.enter(alias)
+                return await self.run(inside)
             finally:
                 turns.release()
                 if turns.tokens == turns.limit and self._turns.get(alias) is turns:
@@ -110,6 +123,12 @@ class Workers:
 def refused() -> Deferred[Any]:
     """The answer of a store that stops."""
     return fail(Unavailable("the server is shutting down"))
+
+
+def log_failure(failure: Failure) -> None:
+    """The errback of work that nobody waits for."""
+    if failure.value is not None:
+        log_unexpected(failure.value)
 
 
 def log_unexpected(error: BaseException) -> None:

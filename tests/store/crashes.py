@@ -22,6 +22,7 @@ from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, FetchRequest, NewMessage, Section
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.connections import Connections
+from mailsrv.store.home import Home
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merger
 from mailsrv.store.orphans import remove_orphans
@@ -115,8 +116,9 @@ class Scene:
 def receiver(world: World, vault: Vault) -> Receiver:
     files = WaitingFiles(world.volume, ServerSecret(world.volume.server_key()))
     connections = Connections(lambda: 0.0, now, most=4, idle_seconds=5)
-    mailboxes = Mailboxes(world.directory, world.volume, vault, connections)
-    return Receiver(world.directory, files, Usages(world.directory, files), mailboxes.of)
+    home = Home(world.directory, "primary")
+    mailboxes = Mailboxes(home, world.volume, vault, connections)
+    return Receiver(home, files, Usages(world.directory, files), mailboxes.of)
 
 
 def deliver(world: World, scene: Scene, names: list[str], live: bool) -> None:
