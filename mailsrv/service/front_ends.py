@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -152,7 +153,7 @@ class Farewell(Service):
         for stopped in stopping:
             try:
                 await stopped
-            except TimeoutError:
+            except TimedOut:
                 log.info("clients did not finish within {seconds} s", seconds=FAREWELL_SECONDS)
 
     def stopService(self) -> Deferred[None]:

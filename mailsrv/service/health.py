@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -82,7 +83,7 @@ class StoreProbe(Service):
         question = self._store.resolve("postmaster@health.invalid")
         try:
             await question.addTimeout(PROBE_PATIENCE, self._reactor)
-        except (Unavailable, StorageFailed, TimeoutError):
+        except (Unavailable, StorageFailed, TimedOut):
             self._answers = False
         except MailsrvError:
             self._answers = True
