@@ -30,6 +30,7 @@ from mailsrv.link.connection import (
     PrimarySide,
     WelcomeParts,
 )
+from mailsrv.link.endpoints import client_endpoint
 from mailsrv.link.failures import printable
 from mailsrv.link.frames import Hello
 from mailsrv.link.handshake import PATH, SUBPROTOCOL
@@ -45,6 +46,7 @@ __all__ = [
     "LinkServerFactory",
     "MakeHandler",
     "WelcomeParts",
+    "client_endpoint",
     "connect",
     "secured",
 ]
