@@ -310,9 +310,8 @@ class PrimaryLink:
         if not isinstance(failure.value, LinkLost):
             self._settle(asked, failure.value)
             return
+        # the connection's end is being told of, and then this waits
         asked.call = asked.line = None
-        if self._line is line:
-            line.connection.abort()  # its end is on the way, and then this waits or is sent again
 
     def _wait(self, asked: _Asked) -> None:
         asked.call = asked.line = None
