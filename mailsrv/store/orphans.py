@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from twisted.logger import Logger
 
 from mailsrv.directory.directory import Directory
+from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import MailboxBusy
 from mailsrv.store.volume import LOCK_NAME, Volume
 
@@ -23,10 +24,18 @@ GRACE = timedelta(hours=1)
 log = Logger()
 
 
-def remove_orphans(directory: Directory, volume: Volume, now: Callable[[], datetime]) -> list[str]:
-    """Ids of the files that were removed. Blocking; safe while everything else runs."""
+def remove_orphans(
+    directory: Directory,
+    volume: Volume,
+    now: Callable[[], datetime],
+    primary: str = DEFAULT_PRIMARY,
+) -> list[str]:
+    """Ids of the files that were removed. Blocking; safe while everything else runs.
+
+    ``primary`` is the name of the one that the volume belongs to.
+    """
     removed: list[str] = []
-    for file_id in directory.discarded_mailboxes():
+    for file_id in directory.discarded_mailboxes(primary):
         volume.remove_mailbox(file_id)
         directory.forget_mailbox(file_id)
         removed.append(file_id)

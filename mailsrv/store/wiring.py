@@ -199,7 +199,9 @@ class Wiring:
         )
 
     async def _sweep(self) -> None:
-        await self._workers.run(remove_orphans, self._directory, self._volume, self._now)
+        await self._workers.run(
+            remove_orphans, self._directory, self._volume, self._now, self.name
+        )
 
     def close(self) -> Deferred[None]:
         """Deferred of None: refuse new work, let what is under way end, then forget all keys."""

@@ -5,7 +5,7 @@ import threading
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import KeyGone
-from mailsrv.keys.vault import Vault
+from mailsrv.keys.vault import Vault, new_handle
 
 
 class VaultTests(SynchronousTestCase):
@@ -77,3 +77,13 @@ class VaultTests(SynchronousTestCase):
             thread.join()
         self.assertEqual(failures, [])
         self.assertEqual(len(self.vault), 0)
+
+    def test_put_again_under_a_known_handle(self) -> None:
+        handle = new_handle()
+        self.assertEqual(self.vault.put(b"one", handle), handle)
+        self.vault.drop(handle)
+        self.vault.put(b"two", handle)
+        self.vault.put(b"three", handle)
+        with self.vault.use(handle) as secret:
+            self.assertEqual(secret, b"three")
+        self.assertEqual(len(self.vault), 1)

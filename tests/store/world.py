@@ -62,7 +62,7 @@ class World:
         self.volume = Volume(self.base)
         self.lifecycle = Lifecycle(self.directory, self.volume, now)
 
-    def store(self, the_reactor: Any = reactor) -> LocalStore:
+    def store(self, the_reactor: Any = reactor, name: str = "primary") -> LocalStore:
         """A started store. Close it before another one starts."""
         store = LocalStore(
             self.directory,
@@ -72,6 +72,7 @@ class World:
             ThreadPool(1, 8, name="mailboxes"),
             now,
             self.limits,
+            name,
         )
         store.start()
         self.stores.append(store)
