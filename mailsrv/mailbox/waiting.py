@@ -32,6 +32,14 @@ class WaitingRow(NamedTuple):
     size: int
 
 
+class WaitingEntry(NamedTuple):
+    """What is listed of a sealed message. ``octets`` are those of the sealed form."""
+
+    delivery_id: str
+    number: int
+    octets: int
+
+
 class WaitingMail:
     """The open file. Blocking; one thread at a time."""
 
@@ -88,6 +96,24 @@ class WaitingMail:
                 "SELECT delivery_id, sealed, received, size FROM waiting ORDER BY number LIMIT ?",
                 (limit,),
             )
+        return [WaitingRow(*row) for row in found]
+
+    def listing(self, after: str, limit: int) -> list[WaitingEntry]:
+        """Up to ``limit`` messages whose delivery ids come after ``after``, ordered by them."""
+        with translated(self._connection):
+            found = sql.rows(
+                self._connection,
+                "SELECT delivery_id, number, length(sealed) FROM waiting WHERE delivery_id > ? "
+                "ORDER BY delivery_id LIMIT ?",
+                (after, limit),
+            )
+        return [WaitingEntry(*row) for row in found]
+
+    def rows(self, ids: Iterable[str]) -> list[WaitingRow]:
+        """The messages of these delivery ids that are there, in the order of the ids."""
+        query = "SELECT delivery_id, sealed, received, size FROM waiting WHERE delivery_id = ?"
+        with translated(self._connection):
+            found = [row for one in ids for row in sql.rows(self._connection, query, (one,))]
         return [WaitingRow(*row) for row in found]
 
     def remove(self, ids: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from mailsrv.mailbox.values import NewMessage
 from mailsrv.mailbox.waiting import WaitingMail
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import Delivery
-from mailsrv.store.volume import Volume
+from mailsrv.store.volume import Volume, naming, sync_folder
 
 LARGEST = 1024 * 1024 * 1024
 """Octets that a waiting message may unpack to: more is not ours."""
@@ -98,6 +98,19 @@ class WaitingFiles:
         """Delete the file, which the caller has open and locked, when nothing waits in it."""
         self._let_go(public_key)
         return waiting.delete_if_empty()
+
+    def remove(self, public_key: bytes) -> None:
+        """Remove the waiting file, which the caller has locked, and what was set aside.
+
+        For a volume that the mailbox has left, or never came to.
+        """
+        self._let_go(public_key)
+        folder = self.volume.mailboxes
+        with naming(folder):
+            for path in (self.volume.waiting(public_key), self.volume.set_aside(public_key)):
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    Path(f"{path}{suffix}").unlink(missing_ok=True)
+            sync_folder(folder)
 
     @property
     def kept(self) -> bool:

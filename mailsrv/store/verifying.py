@@ -1,0 +1,85 @@
+"""What moves leave to be done later: see that a copy opens, let the old one go, tidy up.
+
+A mailbox that came with a move is opened with its owner's key, which only a session brings, and
+checked whole. Until then the old copy stays where it was. Which ones, the directory knows.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from mailsrv.directory.values import Unverified
+from mailsrv.errors import MailboxDamaged, MailsrvError, SchemaMismatch, WrongKey
+from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.store.moving import Place
+from mailsrv.store.sessions import Sessions
+from mailsrv.store.values import Access
+from mailsrv.store.workers import Workers
+
+_DAMAGED = (MailboxDamaged, SchemaMismatch, WrongKey)
+
+log = Logger()
+
+
+class Verifying:
+    """Runs from time to time; reactor's thread. ``work`` does something in a session's mailbox."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        workers: Workers,
+        place: Place,
+        sessions: Sessions,
+        work: Callable[[Access, Callable[[Mailbox], None]], Awaitable[None]],
+    ) -> None:
+        self._workers = workers
+        self._place = place
+        self._sessions = sessions
+        self._work = work
+        self._damaged: set[str] = set()
+        self._loop = LoopingCall(self._turn)
+        self._loop.clock = reactor
+
+    def start(self, seconds: float) -> None:
+        """Begin now, and again every so many seconds."""
+        self._loop.start(seconds, now=True)
+
+    def stop(self) -> None:
+        """Begin no more turns."""
+        if self._loop.running:
+            self._loop.stop()
+
+    def _turn(self) -> Deferred[Any]:
+        return self._workers.begin(self._look).addErrback(lambda _: None)
+
+    async def _look(self) -> None:
+        place = self._place
+        await self._workers.run(place.tidy)
+        for one in await self._workers.run(place.directory.unverified_mailboxes, place.name):
+            if one.mailbox not in self._damaged:
+                await self._verify(one)
+
+    async def _verify(self, moved: Unverified) -> None:
+        for session in reversed(self._sessions.of_alias(moved.alias)):
+            if session.access.mailbox != moved.mailbox:
+                continue
+            try:
+                await self._work(session.access, lambda mailbox: mailbox.check())
+            except _DAMAGED as error:
+                self._damaged.add(moved.mailbox)
+                log.error(
+                    "Mailbox {mailbox} is not whole since it was moved ({kind}): "
+                    "the old copy is kept",
+                    mailbox=moved.mailbox,
+                    kind=type(error).__name__,
+                )
+                return
+            except MailsrvError:  # its key is not here now: another session, or another time
+                continue
+            directory = self._place.directory
+            await self._workers.run(directory.settle_move, moved.alias, moved.mailbox)
+            return
