@@ -1,5 +1,6 @@
 """A link that is kept up, and requests that are asked again until they are answered."""
 
+from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -237,7 +238,7 @@ class TestConnecting(ClientCase):
         for _ in range(3000):
             self.clock.advance(0.01)
         times = self.primary.attempts
-        pauses = [round(b - a, 1) for a, b in zip(times, times[1:], strict=False)]
+        pauses = [round(b - a, 1) for a, b in pairwise(times)]
         self.assertEqual(pauses[:7], [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
         self.assertEqual(set(pauses[6:]), {5.0})
 

@@ -160,6 +160,7 @@ class LinkWorld:
 
     def __attrs_post_init__(self) -> None:
         self.world = World(self.base)
+        self.world.limits = attrs.evolve(self.world.limits, lease_seconds=self.lease_seconds)
         self.primary = Primary(self.world, lease_seconds=self.lease_seconds)
         self.primary.start()
 
