@@ -136,6 +136,14 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     answer: ClassVar[Any]
     """Type of the answer, as msgspec decodes it."""
 
+    @property
+    def weight(self) -> int:
+        """About how many octets the answer may have, where that is more than a few KiB.
+
+        Such a call is begun only when earlier long answers have gone out.
+        """
+        return 0
+
 
 class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of what can be told."""

@@ -34,6 +34,10 @@ class Outbox:
         self._paused = False
         self.queued = 0
         """Octets of small frames that wait."""
+        self.unsent = 0
+        """Octets of long bodies that wait."""
+        self.less_unsent: Callable[[], None] = lambda: None
+        """Called when there are fewer."""
 
     @property
     def full(self) -> bool:
@@ -67,6 +71,7 @@ class Outbox:
             return
         self._streams[outgoing.key] = outgoing
         self._ready.append(outgoing)
+        self.unsent += outgoing.unsent
         self.push(begin)
 
     def allow(self, key: Key, octets: int) -> bool:
@@ -84,9 +89,13 @@ class Outbox:
     def drop(self, key: Key) -> bool:
         """Send no more of a body; False when there is none of that key."""
         outgoing = self._streams.pop(key, None)
-        if outgoing is not None and outgoing.ready:
+        if outgoing is None:
+            return False
+        if outgoing.ready:
             self._ready.remove(outgoing)
-        return outgoing is not None
+        self.unsent -= outgoing.unsent
+        self.less_unsent()
+        return True
 
     def pause(self) -> None:
         """The transport is full."""
@@ -113,7 +122,7 @@ class Outbox:
         self._small.clear()
         self._streams.clear()
         self._ready.clear()
-        self.queued = 0
+        self.queued = self.unsent = 0
 
     def _pump(self) -> None:
         # sending may lead straight back here: what it adds is sent by the outer loop
@@ -138,7 +147,9 @@ class Outbox:
         chunk = outgoing.next_chunk()
         if outgoing.ready:
             self._ready.append(outgoing)
-        elif outgoing.done:
+        elif not outgoing.unsent:
             del self._streams[outgoing.key]
+        self.unsent -= len(chunk.data)
         self._send(encode_frame(chunk))
+        self.less_unsent()
         return True

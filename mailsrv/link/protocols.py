@@ -7,6 +7,7 @@ at its debug level it writes tokens, at others it repeats what strangers sent.
 
 # ruff: noqa: N803, ARG002 - the names and arguments of Autobahn's hooks
 
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.twisted.websocket import (
@@ -14,6 +15,7 @@ from autobahn.twisted.websocket import (
     WebSocketClientProtocol,
     WebSocketServerProtocol,
 )
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -44,6 +46,19 @@ class _NoLog:
 
     def _nothing(self, *_arguments: object, **_values: object) -> None:
         pass
+
+
+class Timers:
+    """Autobahn's timers on our clock; its own fire up to a second early."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+
+    def call_later(
+        self, delay: float, function: Callable[..., object], *arguments: object
+    ) -> IDelayedCall:
+        """As ``callLater``."""
+        return self._clock.callLater(delay, function, *arguments)
 
 
 def protocol_options(limits: LinkLimits) -> dict[str, Any]:
@@ -134,6 +149,8 @@ class LinkProtocol(WebSocketAdapterProtocol):
 
     def why(self, reason: Failure) -> str:
         """The end in a sentence: the other side's own word, or what was seen here."""
+        if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+            return printable(f"{type(reason.value).__name__}: {reason.value}")
         said = self.remoteCloseReason or self.wasNotCleanReason
         return printable(said or reason.getErrorMessage())
 
@@ -208,9 +225,16 @@ class LinkProtocol(WebSocketAdapterProtocol):
             self.sendFrame(opcode=8, payload=code.to_bytes(2, "big") + text)
         self.dropConnection(abort=False)
 
-    def _opened(self, link: LinkConnection) -> None:
-        self.link = link
-        self.registerProducer(_Flow(self), True)
+    def onOpen(self) -> None:
+        """The handshake is done; the client's may have failed in ``onConnect`` all the same."""
+        if self.state != self.STATE_OPEN:
+            return
+        try:
+            self.link = self.factory.begin(self)
+            self.registerProducer(_Flow(self), True)
+        except Exception as error:  # noqa: BLE001 - one connection's fault is not the others'
+            describe(error)
+            self._fail_connection(INTERNAL_ERROR, "failed")
 
     def _end_soon(self) -> None:
         if self._linger is None:
@@ -238,9 +262,6 @@ class LinkServerProtocol(LinkProtocol, WebSocketServerProtocol):
     def onConnect(self, request: Any) -> str:
         return handshake.SUBPROTOCOL
 
-    def onOpen(self) -> None:
-        self._opened(self.factory.begin(self))
-
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
         """Answer with the status alone: neither answer nor log repeats what was sent."""
         self.wasNotCleanReason = "refused"
@@ -255,10 +276,6 @@ class LinkClientProtocol(LinkProtocol, WebSocketClientProtocol):
     def onConnect(self, response: Any) -> None:
         if response.protocol != handshake.SUBPROTOCOL:
             self._fail_connection(PROTOCOL_ERROR, "the other side is no mailsrv")
-
-    def onOpen(self) -> None:
-        if self.state == self.STATE_OPEN:
-            self._opened(self.factory.begin(self))
 
     def failHandshake(self, reason: str, code: int = 0) -> None:
         self.wasNotCleanReason = printable(reason)

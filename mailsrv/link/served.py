@@ -1,9 +1,11 @@
 """What the other side has asked: calls that arrive, run and are answered.
 
 Each call gets one Answer or one Failed. More calls at once than were agreed on are refused, not
-queued: the other side queues.
+queued: the other side queues. Calls with long answers begin only while not much of earlier ones
+is unsent, so that a side that reads slowly costs no memory here.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol
 
@@ -27,7 +29,7 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from mailsrv.link.limits import CHUNK
+from mailsrv.link.limits import CHUNK, LinkLimits
 from mailsrv.link.outbox import Outbox
 from mailsrv.link.streams import Budget, Incoming, Outgoing
 
@@ -55,6 +57,7 @@ class _Served:
     call: Call
     incoming: Incoming | None = None
     work: Deferred[Any] | None = None
+    weight: int = 0
     cancelled: bool = False
 
 
@@ -67,16 +70,20 @@ class Served:
         budget: Budget,
         handler: IHandler,
         accepts: Mapping[str, type[Operation]],
-        in_flight: int,
-        body_limit: int,
+        limits: LinkLimits,
     ) -> None:
         self._outbox = outbox
         self._budget = budget
         self._handler = handler
         self._accepts = accepts
-        self._in_flight = in_flight
-        self._body_limit = body_limit
+        self._in_flight = limits.in_flight
+        self._body_limit = limits.body_limit
+        self._unsent_limit = limits.unsent_octets
         self._served: dict[int, _Served] = {}
+        self._heavy: deque[tuple[_Served, Received]] = deque()
+        self._running_heavy = False
+        self._under_way = 0
+        outbox.less_unsent = self._run_heavy
 
     @property
     def in_flight(self) -> int:
@@ -137,6 +144,7 @@ class Served:
             if served.incoming is not None:
                 served.incoming.close()
         self._served.clear()
+        self._heavy.clear()
 
     def _admit(self, call: Call) -> _Served | None:
         if call.id in self._served:
@@ -160,11 +168,38 @@ class Served:
             self.refuse(call.id, InvalidInput(f"operation '{call.operation}': {error}"))
             return
         received = Received(operation, call.session, call.lent)
+        served.weight = operation.weight
+        if served.weight:
+            self._heavy.append((served, received))
+            self._run_heavy()
+        else:
+            self._run(served, received)
+
+    def _run_heavy(self) -> None:
+        # what runs may be answered at once and lead straight back here
+        if self._running_heavy:
+            return
+        self._running_heavy = True
+        try:
+            while self._heavy and self._has_room(self._heavy[0][0].weight):
+                served, received = self._heavy.popleft()
+                if self._served.get(served.call.id) is served:  # it may have been cancelled
+                    self._under_way += served.weight
+                    self._run(served, received)
+        finally:
+            self._running_heavy = False
+
+    def _has_room(self, weight: int) -> bool:
+        in_memory = self._outbox.unsent + self._under_way
+        return not in_memory or in_memory + weight <= self._unsent_limit
+
+    def _run(self, served: _Served, received: Received) -> None:
         served.work = maybeDeferred(self._handler.called, received)
         served.work.addBoth(lambda result: self._done(served, result))
 
     def _done(self, served: _Served, result: Any) -> None:
         id_ = served.call.id
+        self._under_way -= served.weight
         error = result.value if isinstance(result, Failure) else None
         if self._served.get(id_) is not served:  # the link was lost meanwhile
             if error is not None:
@@ -177,6 +212,7 @@ class Served:
             self.refuse(id_, Unavailable("cancelled"))
         else:
             self._answer(served.call, result)
+        self._run_heavy()
 
     def _answer(self, call: Call, result: Any) -> None:
         try:

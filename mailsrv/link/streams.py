@@ -96,9 +96,9 @@ class Outgoing:
         return self._sent < min(self._credit, len(self._body))
 
     @property
-    def done(self) -> bool:
-        """Whether all was sent."""
-        return self._sent == len(self._body)
+    def unsent(self) -> int:
+        """Octets that are still here."""
+        return len(self._body) - self._sent
 
     def allow(self, octets: int) -> None:
         """The receiver's credit came."""

@@ -35,7 +35,7 @@ from mailsrv.link.failures import printable
 from mailsrv.link.frames import Hello
 from mailsrv.link.handshake import PATH, SUBPROTOCOL
 from mailsrv.link.limits import LinkLimits
-from mailsrv.link.protocols import LinkClientProtocol, LinkServerProtocol, protocol_options
+from mailsrv.link.protocols import LinkClientProtocol, LinkServerProtocol, Timers, protocol_options
 from mailsrv.link.streams import Budget
 from mailsrv.link.tokens import Tokens
 
@@ -88,6 +88,7 @@ class LinkServerFactory(WebSocketServerFactory):
             serveFlashSocketPolicy=False,
             **protocol_options(limits),
         )
+        self._batched_timer = Timers(reactor)
         self._tokens = tokens
         self._allow = allow
         self._make_handler = make_handler
@@ -117,10 +118,11 @@ class LinkServerFactory(WebSocketServerFactory):
 
     def begin(self, protocol: LinkServerProtocol) -> LinkConnection:
         """For the protocol, when its handshake is done."""
+        parts = self._welcome()
         link = PrimarySide(
             protocol, protocol.role, self._make_handler, self._clock, self._limits, self._budget
         )
-        link.greet_with(self._welcome())
+        link.greet_with(parts)
         self.connections.add(link)
         peer = str(protocol.peer)
 
@@ -176,6 +178,7 @@ class _ClientFactory(WebSocketClientFactory):
             reactor=reactor,
         )
         self.setProtocolOptions(version=18, **protocol_options(limits))
+        self._batched_timer = Timers(reactor)
         self._hello = hello
         self._make_handler = make_handler
         self._clock = reactor

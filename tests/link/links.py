@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from OpenSSL import SSL
@@ -29,7 +30,7 @@ SOAK = bool(os.environ.get("MAILSRV_SOAK"))
 HELLO = Hello(version=VERSION, node="front-1", public_key=b"front end's key")
 PARTS = WelcomeParts(primary="primary-a", public_key=b"primary's key", lease_seconds=5.0)
 LOCAL = [ip_network("127.0.0.0/8"), ip_network("::1/128")]
-QUICK = LinkLimits(open_seconds=1.0, ping_seconds=1.0)
+QUICK = LinkLimits(open_seconds=1.0, ping_seconds=0.5)
 
 
 def work(call: Received) -> Any:
@@ -93,7 +94,7 @@ class LinkCase(TestCase):
         return made
 
     def serve_unix(self, limits: LinkLimits = QUICK) -> Primary:
-        path = f"/tmp/link-{os.getpid()}-{id(self)}-{len(self.factories)}.sock"
+        path = f"{gettempdir()}/link-{os.getpid()}-{id(self)}-{len(self.factories)}.sock"
         port = reactor.listenUNIX(path, self.factory(limits, None), mode=0o600)
         self.addCleanup(port.stopListening)
         return Primary(endpoint=f"unix:{path}")

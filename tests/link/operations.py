@@ -21,6 +21,10 @@ class Carry(Operation, frozen=True):
     data: bytes = b""
     size: int = 0
 
+    @property
+    def weight(self) -> int:
+        return self.size
+
 
 class News(NoteBody, frozen=True):
     name: ClassVar[str] = "news"

@@ -358,6 +358,29 @@ class LimitTests(PeerCase):
         self.assertEqual(wrong.overflowed, 1)
         self.assertEqual(wrong.got, [])
 
+    def test_long_answers_wait_for_those_that_are_not_sent(self) -> None:
+        self.connect(work, LinkLimits(in_flight=50, unsent_octets=MIB))
+        self.right.pause()
+        asked = [self.left.call(Carry(size=600 * KIB)) for _ in range(10)]
+        asked.append(self.left.call(Carry(size=2 * MIB)))
+        asked[5].cancel()
+        self.failureResultOf(asked.pop(5), CancelledError)
+        small = self.left.call(Echo(text="x"))
+        self.pipe.flush()
+        self.assertEqual(len(self.recorder.calls), 2)
+        self.right.resume()
+        self.pipe.flush()
+        self.assertEqual(self.successResultOf(small), "x")
+        for one in asked:
+            self.assertIn(len(self.successResultOf(one)), (600 * KIB, 2 * MIB))
+        self.assertEqual((self.left.in_flight, self.right.serving), (0, 0))
+
+    def test_many_that_are_answered_at_once(self) -> None:
+        self.connect(work, LinkLimits(in_flight=2000))
+        asked = [self.left.call(Carry(size=1)) for _ in range(2000)]
+        self.pipe.flush()
+        self.assertEqual({self.successResultOf(one) for one in asked}, {b"x"})
+
 
 class WrongPeer:
     """Speaks frames by hand to a peer and keeps what comes back."""

@@ -75,7 +75,7 @@ class IncomingTests(SynchronousTestCase):
         outgoing.allow(sum(self.credits))
         while outgoing.ready:
             incoming.add(outgoing.next_chunk().data)
-        self.assertTrue(outgoing.done)
+        self.assertEqual(outgoing.unsent, 0)
         self.assertTrue(incoming.complete)
         self.assertEqual(incoming.take(), body)
 
