@@ -387,5 +387,6 @@ class Operator:
 
 
 def _log(failure: Failure) -> None:
-    if not failure.check(MailsrvError):
-        log_unexpected(failure.value)
+    error = failure.value
+    if error is not None and not isinstance(error, MailsrvError):
+        log_unexpected(error)

@@ -45,3 +45,5 @@ class Limits:
     """How long mail waits for a key that somebody far away may have."""
     frozen_seconds: float = 60.0
     """How long a mailbox may be held still, and requests wait for it."""
+    moves_seconds: float = 2.0
+    """How often what moves of mailboxes have left to do is looked for."""

@@ -16,8 +16,7 @@ from mailsrv.directory.values import Unverified
 from mailsrv.errors import MailboxDamaged, MailsrvError, SchemaMismatch, WrongKey
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.moving import Place
-from mailsrv.store.sessions import Sessions
-from mailsrv.store.values import Access
+from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.workers import Workers
 
 _DAMAGED = (MailboxDamaged, SchemaMismatch, WrongKey)
@@ -34,7 +33,7 @@ class Verifying:
         workers: Workers,
         place: Place,
         sessions: Sessions,
-        work: Callable[[Access, Callable[[Mailbox], None]], Awaitable[None]],
+        work: Callable[[Session, Callable[[Mailbox], None]], Awaitable[None]],
     ) -> None:
         self._workers = workers
         self._place = place
@@ -68,7 +67,7 @@ class Verifying:
             if session.access.mailbox != moved.mailbox:
                 continue
             try:
-                await self._work(session.access, lambda mailbox: mailbox.check())
+                await self._work(session, lambda mailbox: mailbox.check())
             except _DAMAGED as error:
                 self._damaged.add(moved.mailbox)
                 log.error(

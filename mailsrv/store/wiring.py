@@ -26,6 +26,7 @@ from mailsrv.store.limits import Limits
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merger
 from mailsrv.store.merging import Merging
+from mailsrv.store.moving import Moves, Place
 from mailsrv.store.notifications import Notifications
 from mailsrv.store.operations import Operations
 from mailsrv.store.orphans import remove_orphans
@@ -35,6 +36,7 @@ from mailsrv.store.revocation import Revocation
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.usage import Usages
+from mailsrv.store.verifying import Verifying
 from mailsrv.store.volume import Hold, Volume
 from mailsrv.store.waiting import WaitingFiles
 from mailsrv.store.workers import Workers, log_unexpected
@@ -82,6 +84,7 @@ class Wiring:
         self._revocation.start(self._limits.poll_seconds)
         self._housekeeping.start(self._limits.poll_seconds, now=False)
         self._behind(self._sweep)
+        self._verifying.start(self._limits.moves_seconds)
 
     def _wire(self, secret: ServerSecret) -> None:
         limits, directory, reactor = self._limits, self._directory, self._reactor
@@ -197,11 +200,20 @@ class Wiring:
             seconds=self._limits.frozen_seconds,
             departed=self._departed,
         )
+        place = Place(self._directory, self._volume, self._files, self.name)
+        self.moves = Moves(
+            place,
+            self._workers.run,
+            lambda alias, patience: self._workers.begin(
+                lambda: self._freezing.freeze(alias, patience)
+            ),
+        )
+        self._verifying = Verifying(
+            self._reactor, self._workers, place, self._sessions, self._operations.behind
+        )
 
     async def _sweep(self) -> None:
-        await self._workers.run(
-            remove_orphans, self._directory, self._volume, self._now, self.name
-        )
+        await self._workers.run(remove_orphans, self._directory, self._volume, self._now, self.name)
 
     def close(self) -> Deferred[None]:
         """Deferred of None: refuse new work, let what is under way end, then forget all keys."""
@@ -213,6 +225,7 @@ class Wiring:
         self._workers.closing = True
         self._revocation.stop()
         self._indexing.stop()
+        self._verifying.stop()
         self._keepers.close()
         self._gate.close()
         if self._housekeeping.running:
