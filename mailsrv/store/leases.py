@@ -2,7 +2,8 @@
 
 A lease begins when the key is brought and ends ``seconds`` after the last request of the session
 that needed it, as soon as nothing is under way with it. What the server does of its own accord
-(deliveries, indexing) uses a lease and does not prolong it.
+(deliveries, indexing) uses a lease and does not prolong it: once its time is over, what runs ends
+and nothing else of that kind begins.
 """
 
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from mailsrv.keys.vault import Vault
 from mailsrv.store.sessions import Session, Sessions
 
 _AT_HAND = nullcontext()
+_GONE = "the key of this session is not here any more"
 
 Work = Callable[[str], None]
 """Called with the alias whose key came."""
@@ -26,6 +28,8 @@ Work = Callable[[str], None]
 class _Lease:
     used: float
     users: int = 0
+    """Requests of the session that are under way with the key."""
+    borrowers: int = 0
 
 
 class Leases:
@@ -57,7 +61,6 @@ class Leases:
     def begin(self, session: Session, key: bytes) -> None:
         """The key of a session (packed FileKey) came, for the first time or again."""
         self._vault.put(key, session.access.key)
-        session.key_here = True
         lease = self._leases.setdefault(session, _Lease(0.0))
         self._renew(session, lease)
         self._schedule()
@@ -69,13 +72,13 @@ class Leases:
 
         LeaseEnded when it is not here.
         """
-        return self._use(session, renew=True) if session.leased else _AT_HAND
+        return self._use(session) if session.leased else _AT_HAND
 
     def borrowing(self, session: Session | None) -> AbstractContextManager[None]:
         """Work of our own with the session's key: it stays until the end of it. LeaseEnded."""
         if session is None or not session.leased:
             return _AT_HAND
-        return self._use(session, renew=False)
+        return self._borrow(session)
 
     def postpone(self, alias: str, work: Work) -> None:
         """Do this when a key of the alias comes, if its sessions last so long."""
@@ -97,19 +100,34 @@ class Leases:
             self._next = None
 
     @contextmanager
-    def _use(self, session: Session, *, renew: bool) -> Iterator[None]:
+    def _use(self, session: Session) -> Iterator[None]:
         lease = self._leases.get(session)
         if lease is None:
-            raise LeaseEnded("the key of this session is not here any more")
+            raise LeaseEnded(_GONE)
+        self._renew(session, lease)
         lease.users += 1
         try:
             yield
         finally:
             lease.users -= 1
-            if renew and self._leases.get(session) is lease:
+            if self._leases.get(session) is lease:
                 self._renew(session, lease)
 
+    @contextmanager
+    def _borrow(self, session: Session) -> Iterator[None]:
+        lease = self._leases.get(session)
+        if lease is None or not session.key_here:
+            raise LeaseEnded(_GONE)
+        lease.borrowers += 1
+        try:
+            yield
+        finally:
+            lease.borrowers -= 1
+            if self._leases.get(session) is lease and not session.key_here:
+                self._end(session, lease)
+
     def _renew(self, session: Session, lease: _Lease) -> None:
+        session.key_here = True
         lease.used = self._clock.seconds()
         self._leases.move_to_end(session)
 
@@ -126,6 +144,11 @@ class Leases:
             if lease.used > limit:
                 break
             if not lease.users:
-                self.forget(session)
-                self._ended(session)
+                self._end(session, lease)
         self._schedule()
+
+    def _end(self, session: Session, lease: _Lease) -> None:
+        session.key_here = False  # not for anything new
+        if not lease.borrowers:
+            self.forget(session)
+            self._ended(session)
