@@ -52,7 +52,7 @@ def build(order: Order, readiness: Readiness, reactor: Any) -> RootService:
     tls = ServerTls(settings.tls.certificate, settings.tls.private_key)
     root = RootService(reactor, readiness.leave)
     root.reloads.append(tls.reload)
-    far = FarStore(settings, f"{settings.hostname} worker {order.number}", reactor)
+    far = FarStore(settings, f"{settings.hostname}.worker.{order.number}", reactor)
     readiness.add(far.missing)
     counting = Counting(settings, reactor)
     around = Surroundings(settings, far.store, tls, counting.counters, reactor)
