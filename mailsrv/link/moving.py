@@ -355,7 +355,8 @@ class Operator:
             self._opening = False
         if self._lost:
             await self._finish()
-        return target.record.id
+        incoming: str = target.record.id
+        return incoming
 
     def _take(self, method: str, *arguments: Any) -> Deferred[Any]:
         """One of our own methods of Target."""

@@ -217,6 +217,7 @@ class IPrimary(IStore):
     """
 
     name = Attribute("str: what the directory calls this primary.")
+    moves = Attribute("Moves (store.moving): for who moves mailboxes to other primaries.")
 
     def login_leased(
         address: str, password: str, scope: Scope, listener: IListener | None, session: str

@@ -1,0 +1,85 @@
+"""An operator's end of the link: from a command to two primaries, for one move."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from twisted.internet.defer import Deferred
+
+from mailsrv.errors import InvalidInput, Unavailable
+from mailsrv.link.connection import LinkConnection
+from mailsrv.link.endpoints import client_endpoint
+from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.limits import LinkLimits
+from mailsrv.link.mover import Asked, Moved, Mover, Progress
+from mailsrv.link.served import Received
+from mailsrv.link.tokens import OPERATOR, Tokens
+from mailsrv.link.websocket import connect
+from mailsrv.settings import Primary
+
+STEP_SECONDS = 120.0
+"""Most that one step of a move may take."""
+
+
+class _Silent:
+    """Handler of a side that nothing is asked of."""
+
+    accepts: ClassVar[Mapping[str, type[Operation]]] = {}
+    notes: ClassVar[Mapping[str, type[NoteBody]]] = {}
+
+    def called(self, call: Received) -> Deferred[Any]:
+        raise InvalidInput(f"operation '{call.operation.name}' is not for an operator")
+
+    def told(self, note: NoteBody) -> None:
+        """Nothing is told."""
+
+
+async def open_link(
+    name: str, primary: Primary, limits: LinkLimits, reactor: Any
+) -> LinkConnection:
+    """A link to the primary of this name. InvalidInput, LinkRefused, Unavailable name it."""
+    try:
+        token = _token(primary)
+        endpoint = client_endpoint(primary, reactor)
+        hello = Hello(VERSION, "operator", b"")
+        link = await connect(endpoint, token, hello, lambda _: _Silent(), reactor, limits)
+    except InvalidInput as error:
+        raise InvalidInput(f"link.primaries.{name}: {error}") from None
+    except Unavailable as error:
+        raise Unavailable(f"primary {name} at {primary.endpoint}: {error}") from None
+    if link.welcome.primary != name:
+        link.abort("another primary was expected")
+        raise Unavailable(
+            f"the primary at {primary.endpoint} calls itself {link.welcome.primary}, "
+            f"expected {name}"
+        )
+    return link
+
+
+async def carry(
+    alias: str,
+    source: tuple[str, Primary],
+    target: tuple[str, Primary],
+    limits: LinkLimits,
+    reactor: Any,
+    report: Callable[[Progress], None],
+) -> Moved:
+    """Move the mailbox of an alias (ObjectID) between primaries, given by name and address."""
+    opened: list[LinkConnection] = []
+    try:
+        for name, primary in (source, target):
+            opened.append(await open_link(name, primary, limits, reactor))
+        giving, taking = map(_asked, opened)
+        return await Mover(giving, taking, reactor, report).move(alias)
+    finally:
+        for link in opened:
+            link.close("the move has ended")
+
+
+def _asked(link: LinkConnection) -> Asked:
+    return lambda operation: link.peer.call(operation, timeout=STEP_SECONDS)
+
+
+def _token(primary: Primary) -> str:
+    if primary.token_file is None:
+        raise InvalidInput("token_file: expected the file with the operator's token")
+    return Tokens.load(primary.token_file).token(OPERATOR)
