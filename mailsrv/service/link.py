@@ -15,10 +15,11 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 from mailsrv.errors import InvalidInput
 from mailsrv.link.connection import ILinkHandler, LinkConnection, WelcomeParts
 from mailsrv.link.limits import LinkLimits
+from mailsrv.link.moving import Operator
 from mailsrv.link.primary import FrontEnd
 from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.streams import Budget
-from mailsrv.link.tokens import Tokens, make_tokens
+from mailsrv.link.tokens import OPERATOR, Tokens, make_tokens
 from mailsrv.link.websocket import LinkServerFactory, secured
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IPrimary
@@ -84,6 +85,8 @@ class LinkService(Service):
         )
 
     def _handler(self, connection: LinkConnection) -> ILinkHandler:
+        if connection.role == OPERATOR:
+            return Operator(self._store.moves, connection)
         return FrontEnd(self._store, self._keys, connection)
 
     def missing(self) -> list[str]:
