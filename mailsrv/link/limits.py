@@ -24,7 +24,7 @@ class LinkLimits:
     """Calls of one side that the other works on at once."""
     queued_octets: int = 32 * MIB
     """Frames that wait for a transport that is full; more ends the connection."""
-    unsent_octets: int = 16 * MIB
+    unsent_octets: int = 32 * MIB
     """Long answers of one link in memory at once; calls that would add to them wait."""
     body_octets: int = 256 * MIB
     """Long bodies in memory at once; the others wait for room, first come, first served."""

@@ -14,6 +14,7 @@ from mailsrv.keys.quiet import Quiet
 from mailsrv.link.frames import NoteBody, Operation, Sealed, Session
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.values import (
+    LARGE,
     Appended,
     Changes,
     Copied,
@@ -218,6 +219,10 @@ class Fetch(SessionOperation, frozen=True):
     folder_id: int
     request: FetchRequest
 
+    @property
+    def weight(self) -> int:
+        return self.request.max_bytes
+
 
 class Read(SessionOperation, frozen=True):
     name: ClassVar[str] = "read"
@@ -226,6 +231,10 @@ class Read(SessionOperation, frozen=True):
     folder_id: int
     uid: int
     section: Section
+
+    @property
+    def weight(self) -> int:
+        return LARGE if self.section.length is None else self.section.length
 
 
 class ChangesSince(SessionOperation, frozen=True):
