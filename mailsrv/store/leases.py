@@ -123,8 +123,8 @@ class Leases:
             yield
         finally:
             lease.borrowers -= 1
-            if self._leases.get(session) is lease and not session.key_here:
-                self._end(session, lease)
+            if self._leases.get(session) is lease:
+                self._end_if_over(session, lease)
 
     def _renew(self, session: Session, lease: _Lease) -> None:
         session.key_here = True
@@ -146,6 +146,10 @@ class Leases:
             if not lease.users:
                 self._end(session, lease)
         self._schedule()
+
+    def _end_if_over(self, session: Session, lease: _Lease) -> None:
+        if not session.key_here:
+            self._end(session, lease)
 
     def _end(self, session: Session, lease: _Lease) -> None:
         session.key_here = False  # not for anything new

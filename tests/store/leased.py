@@ -27,7 +27,7 @@ class Hours(Clock):
 @implementer(IKeeper)
 @attrs.define(eq=False)
 class Secondary:
-    """Holds the keys of its sessions, as a far front end does. ``silent`` keeps it from answering."""
+    """Holds the keys of its sessions, as a far front end does. ``silent``, it does not answer."""
 
     store: IPrimary
     sessions: dict[str, tuple[Access, bytes]] = attrs.Factory(dict)

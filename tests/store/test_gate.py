@@ -12,7 +12,7 @@ from mailsrv.store.gate import Gate
 
 
 class Time(Clock):
-    def callFromThread(self, call: Any, *given: Any) -> None:  # noqa: N802
+    def callFromThread(self, call: Any, *given: Any) -> None:
         self.callLater(0, call, *given)
 
 
