@@ -1,13 +1,15 @@
 """The store of front ends that reach their mailboxes over links: in a worker, or on a machine
-without mailboxes. On the primary's own machine they read the files themselves.
+without mailboxes. Workers are on the primary's own machine and read the files themselves.
 """
 
 import random
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.python.threadpool import ThreadPool
 
 from mailsrv.errors import InvalidInput
 from mailsrv.keys.vault import Vault
@@ -16,6 +18,7 @@ from mailsrv.link.connection import ILinkHandler
 from mailsrv.link.endpoints import client_endpoint
 from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
 from mailsrv.link.limits import LinkLimits
+from mailsrv.link.near import NearStore, served_by
 from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
 from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.served import IHandler, Received
@@ -25,6 +28,8 @@ from mailsrv.link.tokens import FRONTEND, Tokens
 from mailsrv.link.websocket import connect
 from mailsrv.settings import Primary, Settings
 from mailsrv.store.interfaces import IStore
+from mailsrv.store.limits import Limits
+from mailsrv.store.volume import Volume
 
 
 def primaries(settings: Settings) -> dict[str, Primary]:
@@ -72,12 +77,16 @@ class _Accepting:
 class FarStore(Service):
     """``store`` for the front ends of this process, which calls itself ``node`` on its links.
 
+    ``reads_files`` is for a process that is on the machine of the primary and not the primary.
+
     :raises InvalidInput: when authority or token of a primary cannot be used.
     """
 
     store: IStore
 
-    def __init__(self, settings: Settings, node: str, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, node: str, reactor: Any, *, reads_files: bool = False
+    ) -> None:
         check_links(settings, reactor)
         self._settings = settings
         self._reactor = reactor
@@ -92,7 +101,21 @@ class FarStore(Service):
         self._remote = RemoteStore(
             self._links, self._keys, self._vault, reactor, settings.link.name
         )
-        self.store = self._remote
+        self._near = self._reader() if reads_files else None
+        self.store = self._near or self._remote
+
+    def _reader(self) -> NearStore:
+        settings = self._settings
+        return NearStore(
+            self._remote,
+            Volume(settings.base, settings.store.mailboxes),
+            self._vault,
+            self._reactor,
+            ThreadPool(minthreads=1, maxthreads=settings.store.threads, name="mailboxes"),
+            lambda: datetime.now(UTC),
+            served_by(self._remote, self._links[settings.link.name]),
+            Limits(idle_seconds=settings.store.idle_seconds),
+        )
 
     def _link(self, name: str, primary: Primary) -> PrimaryLink:
         endpoint = client_endpoint(primary, self._reactor)
@@ -118,8 +141,15 @@ class FarStore(Service):
 
     def startService(self) -> None:
         super().startService()
+        if self._near is not None:
+            self._near.start()
         self._remote.start()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        return self._remote.stop()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._near is not None:
+            await self._near.close()
+        await self._remote.stop()
