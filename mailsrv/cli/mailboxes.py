@@ -184,8 +184,8 @@ def run(work: Callable[[Any], Coroutine[Any, Any, "Moved"]]) -> "Moved":
 
     def ended(result: Any) -> None:
         ends.append(result)
-        # the links have to say goodbye
-        reactor.callLater(0.1, _stop, reactor)
+        if reactor.running:
+            reactor.stop()
 
     def begin() -> None:
         Deferred.fromCoroutine(work(reactor)).addBoth(ended)
@@ -198,8 +198,3 @@ def run(work: Callable[[Any], Coroutine[Any, Any, "Moved"]]) -> "Moved":
         ends[0].raiseException()
     moved: Moved = ends[0]
     return moved
-
-
-def _stop(reactor: Any) -> None:
-    if reactor.running:
-        reactor.stop()

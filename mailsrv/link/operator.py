@@ -19,6 +19,8 @@ from mailsrv.settings import Primary
 STEP_SECONDS = 120.0
 """Most that one step of a move may take."""
 
+GOODBYE_SECONDS = 2.0
+
 
 class _Silent:
     """Handler of a side that nothing is asked of."""
@@ -71,8 +73,22 @@ async def carry(
         giving, taking = map(_asked, opened)
         return await Mover(giving, taking, reactor, report).move(alias)
     finally:
-        for link in opened:
-            link.close("the move has ended")
+        for link in (one for one in opened if not one.closed.called):
+            await _close(link, reactor)
+
+
+async def _close(link: LinkConnection, reactor: Any) -> None:
+    """Say goodbye, and see it go out."""
+    gone: Deferred[None] = Deferred()
+
+    def ended(reason: Any) -> Any:
+        if not gone.called:
+            gone.callback(None)
+        return reason
+
+    link.closed.addBoth(ended)
+    link.close("the move has ended")
+    await gone.addTimeout(GOODBYE_SECONDS, reactor, lambda *_: None)
 
 
 def _asked(link: LinkConnection) -> Asked:
