@@ -26,7 +26,6 @@ from mailsrv.tls import ServerTls, make_self_signed
 from tests.link.operations import ACCEPTS, NOTES, Carry, Echo
 from tests.link.pipe import Recorder
 
-SOAK = bool(os.environ.get("MAILSRV_SOAK"))
 HELLO = Hello(version=VERSION, node="front-1", public_key=b"front end's key")
 PARTS = WelcomeParts(primary="primary-a", public_key=b"primary's key", lease_seconds=5.0)
 LOCAL = [ip_network("127.0.0.0/8"), ip_network("::1/128")]

@@ -1,8 +1,12 @@
 """Operations and notes for the tests of the link itself."""
 
+import os
 from typing import Any, ClassVar
 
 from mailsrv.link.frames import NoteBody, Operation
+
+TIMES = 50 if os.environ.get("MAILSRV_SOAK") else 1
+"""How many times as long the fuzzing goes on as usual."""
 
 
 class Echo(Operation, frozen=True):

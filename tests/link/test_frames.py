@@ -28,7 +28,7 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from tests.link.operations import Carry, Echo
+from tests.link.operations import TIMES, Carry, Echo
 
 COUNT = st.integers(0, 2**63 - 1)
 NAME = st.text(min_size=1, max_size=64)
@@ -72,12 +72,12 @@ def packed(*values: object) -> bytes:
 
 
 class FrameTests(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200 * TIMES, deadline=None)
     @given(FRAMES)
     def test_comes_back(self, frame: Frame) -> None:
         self.assertEqual(decode_frame(encode_frame(frame)), frame)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200 * TIMES, deadline=None)
     @given(FRAMES, st.data())
     def test_cut_short(self, frame: Frame, data: st.DataObject) -> None:
         encoded = encode_frame(frame)
@@ -139,7 +139,7 @@ class FrameTests(SynchronousTestCase):
         ):
             self.refused(data)
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500 * TIMES, deadline=None)
     @given(st.binary(max_size=300))
     def test_any_bytes(self, data: bytes) -> None:
         try:
@@ -147,7 +147,7 @@ class FrameTests(SynchronousTestCase):
         except InvalidInput as error:
             self.assertLess(len(str(error)), 400)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300 * TIMES, deadline=None)
     @given(FRAMES, st.data())
     def test_any_byte_changed(self, frame: Frame, data: st.DataObject) -> None:
         encoded = bytearray(encode_frame(frame))

@@ -27,8 +27,8 @@ from mailsrv.link.frames import (
 )
 from mailsrv.link.limits import MIB
 from mailsrv.link.tokens import FRONTEND
-from tests.link.links import HELLO, QUICK, SOAK, LinkCase, pause, until
-from tests.link.operations import Echo
+from tests.link.links import HELLO, QUICK, LinkCase, pause, until
+from tests.link.operations import TIMES, Echo
 from tests.link.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, message, request
 
 ECHO = Call(id=1, operation="echo", session=None, lent=None, body=encode_body(Echo(text="hi")))
@@ -200,7 +200,7 @@ class HandshakeTests(DoorCase):
         seed = random.randrange(2**32)
         draw = random.Random(seed)
         good = request(self.token)
-        for number in range(2000 if SOAK else 100):
+        for number in range(100 * TIMES):
             data = bytearray(good)
             for _ in range(draw.randint(1, 6)):
                 data[draw.randrange(len(data))] = draw.randrange(256)
@@ -344,7 +344,7 @@ class FramingTests(DoorCase):
 
     async def test_cut_in_the_middle(self) -> None:
         data = message(encode_frame(ECHO))
-        for end in range(0, len(data), 1 if SOAK else 5):
+        for end in range(0, len(data), 1 if TIMES > 1 else 5):
             raw = await self.greeted()
             raw.send(data[:end])
             await pause(0)
@@ -390,7 +390,7 @@ class FramingTests(DoorCase):
         seed = random.randrange(2**32)
         draw = random.Random(seed)
         good = [encode_frame(one) for one in (HELLO, ECHO, Answer(id=1, body=b"x"))]
-        for _ in range(1000 if SOAK else 60):
+        for _ in range(60 * TIMES):
             raw = await self.greeted()
             for _ in range(draw.randint(1, 5)):
                 data = bytearray(draw.choice(good))

@@ -25,7 +25,7 @@ from mailsrv.link.frames import (
 )
 from mailsrv.link.limits import CHUNK, FIRST_CREDIT, KIB, MIB, LinkLimits
 from mailsrv.link.peer import Peer, ProtocolViolation, Received
-from tests.link.operations import ACCEPTS, NOTES, Carry, Echo, News
+from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo, News
 from tests.link.pipe import End, Pipe, Recorder
 from tests.link.test_frames import FRAMES
 
@@ -536,7 +536,7 @@ class WrongPeerTests(SynchronousTestCase):
         granted = sum(one.octets for one in self.wrong.got if isinstance(one, Credit))
         self.assertEqual(granted, 50 * MIB - FIRST_CREDIT)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300 * TIMES, deadline=None)
     @given(st.lists(st.binary(max_size=60), max_size=5))
     def test_any_bytes(self, messages: list[bytes]) -> None:
         wrong = WrongPeer()
@@ -546,7 +546,7 @@ class WrongPeerTests(SynchronousTestCase):
         except ProtocolViolation:
             return
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300 * TIMES, deadline=None)
     @given(st.data())
     def test_any_frames(self, data: st.DataObject) -> None:
         wrong = WrongPeer()

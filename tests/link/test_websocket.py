@@ -2,6 +2,9 @@
 
 import gc
 import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 from ipaddress import ip_network
 from pathlib import Path
@@ -28,8 +31,8 @@ from mailsrv.link.limits import MIB, LinkLimits
 from mailsrv.link.tokens import FRONTEND, OPERATOR, Tokens, make_tokens
 from mailsrv.link.websocket import LinkRefused, connect
 from mailsrv.settings import Primary
-from tests.link.links import HELLO, QUICK, SOAK, LinkCase, pause, until
-from tests.link.operations import Carry, Echo, News
+from tests.link.links import HELLO, QUICK, LinkCase, pause, until
+from tests.link.operations import TIMES, Carry, Echo, News
 
 
 class CarryingTests(LinkCase):
@@ -193,7 +196,7 @@ class EndingTests(LinkCase):
 
     async def test_aborted_in_the_middle(self) -> None:
         primary = self.serve_tls()
-        for _ in range(20 if SOAK else 5):
+        for _ in range(5 * TIMES):
             link = await self.link(primary)
             asked = link.peer.call(Carry(data=bytes(MIB), size=20 * MIB))
             await pause(0.01)
@@ -223,6 +226,57 @@ class EndingTests(LinkCase):
         link = await self.link(self.serve_unix())
         await pause(2.5)
         self.assertEqual(await link.peer.call(Echo(text="x")), "x")
+
+
+FRONT_END = """
+import sys
+from pathlib import Path
+from twisted.internet import reactor
+from mailsrv.link.tokens import Tokens
+from mailsrv.link.websocket import client_endpoint, connect
+from mailsrv.settings import Primary
+from tests.link.links import HELLO, QUICK, Handler
+
+token = Tokens.load(Path(sys.argv[2])).token("frontend")
+endpoint = client_endpoint(Primary(endpoint=sys.argv[1]), reactor)
+link = connect(endpoint, token, HELLO, lambda link: Handler(), reactor, QUICK)
+link.addCallback(lambda link: link.closed).addBoth(lambda _: reactor.stop())
+reactor.run()
+"""
+
+
+class ProcessTests(LinkCase):
+    """A front end that is a process of its own, and what signals do to it."""
+
+    async def start(self) -> subprocess.Popen[bytes]:
+        primary = self.serve_unix()
+        command = [sys.executable, "-c", FRONT_END, primary.endpoint]
+        command.append(str((self.base / "link.token").resolve()))
+        root = Path(__file__).parents[2]
+        process = subprocess.Popen(command, cwd=root)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        await until(lambda: self.made, 15)
+        return process
+
+    async def test_stopped(self) -> None:
+        process = await self.start()
+        await pause(1.5)
+        server = self.made[0][0]
+        asked = server.peer.call(Echo(text="x"))
+        self.assertEqual(await asked, "x")
+        process.send_signal(signal.SIGSTOP)
+        asked = server.peer.call(Echo(text="x"))
+        began = reactor.seconds()
+        await self.assertFailure(asked, LinkLost)
+        self.assertLess(reactor.seconds() - began, 3 * QUICK.ping_seconds)
+        process.send_signal(signal.SIGCONT)
+        await until(lambda: process.poll() is not None)
+
+    async def test_killed(self) -> None:
+        process = await self.start()
+        process.kill()
+        await until(lambda: self.made[0][0].closed.called, 1)
 
 
 class MemoryTests(LinkCase):
