@@ -248,7 +248,8 @@ class Entrance:
             self._workers.begin(lambda: self.merge(access)).addErrback(lambda _: None)
             return access
         try:
-            await self._merging.merge(access, self._limits.login_messages)
+            with self._leases.using(self._sessions.check(access)):
+                await self._merging.merge(access, self._limits.login_messages)
         except BaseException:
             self.logout(access)
             raise

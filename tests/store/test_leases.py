@@ -4,7 +4,7 @@ import threading
 from typing import Any, ClassVar
 from unittest import mock
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
@@ -299,6 +299,20 @@ class TestSessionsOnLease(LeasedCase):
             await self.fails(KeyGone, early)
         self.assertTrue(await self.store.folders(access))
         self.assertEqual(self.keys(), 1)
+
+    async def test_a_login_that_waits_for_anothers_merge_keeps_its_key(self) -> None:
+        with mock.patch.object(self.store._deliveries, "_arrived"):
+            await self.store.deliver(self.alias, delivery("x"))
+        merged: Deferred[int] = Deferred()
+        merge = mock.Mock(return_value=merged)
+        with mock.patch.object(self.store._merging, "merge", merge):
+            entering = Deferred.fromCoroutine(self.far.enter(self.password))
+            await self.until(lambda: merge.called)
+            self.hours.pump([1.0] * 20)
+            merged.callback(1)
+            access = await entering
+        self.assertEqual(len(self.far.sessions["one"][1]), 48)
+        self.assertTrue(await self.store.folders(access))
 
     async def test_a_login_that_is_cancelled_leaves_nothing(self) -> None:
         asked = self.store.login_leased(ADDRESS, self.password, "imap", None, "one")
