@@ -13,10 +13,10 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.connection import ILinkHandler, LinkConnection, WelcomeParts
+from mailsrv.link.connection import LinkConnection
 from mailsrv.link.limits import LinkLimits
 from mailsrv.link.moving import Operator
-from mailsrv.link.primary import FrontEnd
+from mailsrv.link.primary import LinkPrimary
 from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.streams import Budget
 from mailsrv.link.tokens import OPERATOR, Tokens, make_tokens
@@ -42,6 +42,8 @@ def serves_link(settings: Settings) -> bool:
 class LinkService(Service):
     """Serves the link of ``store`` on the unix socket, and what comes to ``far_factory``.
 
+    Call ``listen`` before the start.
+
     :raises InvalidInput: when socket path or token file cannot be used.
     """
 
@@ -56,9 +58,13 @@ class LinkService(Service):
             make_tokens(tokens_file)
         self._tokens = Tokens.load(tokens_file)
         self._settings = settings
-        self._store = store
         self._reactor = reactor
-        self._keys = LinkKeys.generate()
+        self._primary = LinkPrimary(
+            store,
+            LinkKeys.generate(),
+            settings.link.lease_seconds,
+            {OPERATOR: lambda connection: Operator(store.moves, connection)},
+        )
         self._limits = LinkLimits(
             message_octets=settings.limits.message_size, connections=settings.link.connections
         )
@@ -75,26 +81,19 @@ class LinkService(Service):
         return LinkServerFactory(
             self._tokens,
             allow,
-            self._handler,
-            lambda: WelcomeParts(
-                self._settings.link.name, self._keys.public, self._settings.link.lease_seconds
-            ),
+            self._primary.handler,
+            self._primary.welcome,
             self._reactor,
             self._limits,
             self._budget,
         )
 
-    def _handler(self, connection: LinkConnection) -> ILinkHandler:
-        if connection.role == OPERATOR:
-            return Operator(self._store.moves, connection)
-        return FrontEnd(self._store, self._keys, connection)
-
     def missing(self) -> list[str]:
         """What keeps this from being ready."""
         return [] if self._port is not None else [f"listener link.socket {self._path}"]
 
-    def startService(self) -> None:
-        super().startService()
+    def listen(self) -> None:
+        """Make the socket. Before services start, for threads would keep a refused start alive."""
         _remove_stale(self._path)
         try:
             self._port = self._reactor.listenUNIX(str(self._path), self._near, mode=0o600)
