@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import attrs
+from twisted.internet import defer
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -229,7 +230,7 @@ class PrimaryLink:
     def _not_ready(self, line: Line, failure: Failure) -> None:
         self._opening = None
         error = failure.value
-        if self._line is line and not isinstance(error, MailsrvError | TimeoutError | None):
+        if self._line is line and not isinstance(error, MailsrvError | defer.TimeoutError | None):
             log_unexpected(error)
         line.connection.abort()
 

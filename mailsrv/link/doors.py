@@ -7,6 +7,7 @@ session and not two, and one that nobody waits for any more can be closed by nam
 import secrets
 
 import msgspec
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import AuthenticationFailed, StaleKey, Unavailable
@@ -19,6 +20,18 @@ from mailsrv.link.operations import LoggedIn, Login, LoginScram, Logout
 from mailsrv.link.sealed import KEY, PASSWORD, PROOF, LinkKeys
 from mailsrv.store.interfaces import IListener
 from mailsrv.store.values import Access, Scope, ScramAccepted, ScramProof
+
+AT_ONCE = 64
+"""Logins under way at once on all links: fewer than a link's calls, so that a flood of them leaves
+room for those who are in."""
+
+WAITING = 256
+"""Logins that may wait for their turn; more are told to come again."""
+
+PATIENCE = 30.0
+"""Seconds that a login waits for its turn."""
+
+TOO_MANY = "too many logins are under way: try again"
 
 
 class _Attempt:
@@ -85,6 +98,7 @@ class Doors:
         self._keys = keys
         self._vault = vault
         self._clock = clock
+        self._turns = defer.DeferredSemaphore(AT_ONCE)
 
     async def login(
         self, address: str, password: str, scope: Scope, listener: IListener | None
@@ -115,6 +129,7 @@ class Doors:
     async def _enter(
         self, address: str, attempt: _Attempt, listener: IListener | None
     ) -> tuple[Access, LoggedIn]:
+        await self._turn()
         self._entering[attempt.session] = listener
         try:
             home, answer = await self._asking.routed(address, attempt)
@@ -127,6 +142,18 @@ class Doors:
             raise
         finally:
             self._entering.pop(attempt.session, None)
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        """Unavailable when there are too many before this one, or they take too long."""
+        if len(self._turns.waiting) >= WAITING:
+            raise Unavailable(TOO_MANY)
+        turn = self._turns.acquire()
+        turn.addTimeout(PATIENCE, self._clock)
+        try:
+            await turn
+        except defer.TimeoutError:
+            raise Unavailable(TOO_MANY) from None
 
     def _admit(
         self, home: str, attempt: _Attempt, answer: LoggedIn, listener: IListener | None

@@ -5,11 +5,19 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.errors import Elsewhere, KeyGone, LeaseEnded, StaleKey, Unavailable
+from mailsrv.errors import (
+    AuthenticationFailed,
+    Elsewhere,
+    KeyGone,
+    LeaseEnded,
+    StaleKey,
+    Unavailable,
+)
 from mailsrv.keys.sealing import unseal
 from mailsrv.keys.vault import Vault
 from mailsrv.link.asking import HOPS, TRIES
 from mailsrv.link.client import ClientLimits
+from mailsrv.link.doors import AT_ONCE, TOO_MANY, WAITING
 from mailsrv.link.operations import (
     Changed,
     ChangesSince,
@@ -125,6 +133,24 @@ class TestWhoIsAsked(FollowingCase):
         self.assertNotEqual(first.operation.secret, second.operation.secret)  # type: ignore[attr-defined]
         second.answer.errback(StaleKey("stale"))
         self.assertIsInstance(outcome.errors[0], StaleKey)
+
+
+class TestManyLogins(FollowingCase):
+    def ask(self) -> Outcome:
+        return Outcome(self.store.login(ADDRESS, "password", "imap", None))
+
+    def test_they_leave_room_for_those_who_are_in(self) -> None:
+        outcomes = [self.ask() for _ in range(AT_ONCE + WAITING)]
+        self.assertEqual(len(self.one.peer.asked(Login)), AT_ONCE)
+        self.assertEqual(str(self.ask().errors[0]), TOO_MANY)
+        outcomes[-1].deferred.cancel()
+        self.one.peer.asked(Login)[0].answer.errback(AuthenticationFailed("no"))
+        self.assertEqual(len(self.one.peer.asked(Login)), AT_ONCE + 1)
+        outcomes[1].deferred.cancel()
+        self.assertEqual(len(self.one.peer.asked(Login)), AT_ONCE + 2)
+        self.clock.advance(31)
+        over = [one for one in outcomes if one.errors and isinstance(one.errors[0], Unavailable)]
+        self.assertEqual(len(over), WAITING - 3)
 
 
 class TestLeases(FollowingCase):
