@@ -136,9 +136,9 @@ class RunningServer:
     def await_ready(self, seconds: float = STARTUP_SECONDS) -> None:
         """Wait until everything works that is configured, workers and links too."""
         deadline = time.monotonic() + seconds
-        while missing := self.missing() != []:
+        while (missing := self.missing()) != []:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"not ready: {missing}\n{self.log.read_text()}")
+                raise RuntimeError(f"not ready: {missing}\n{self.log.read_text()[-2000:]}")
             time.sleep(0.05)
 
     def worker_pids(self) -> list[int]:

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
@@ -83,6 +84,7 @@ class _Building:
 
     def _link(self, primary: LocalStore) -> None:
         link = LinkService(self._settings, primary, self._reactor)
+        self.root.prepares.append(link.listen)
         self._add(link)
         for text in self._settings.link.listen:
             door = Door(key="link.listen", text=text, tls=True)
@@ -95,7 +97,10 @@ class _Building:
         return far.store
 
     def _workers(self) -> None:
+        # what would end every worker at its start ends this process, with one line
         check_links(self._settings, self._reactor)
+        if self._settings.redis_url:
+            parse_url(self._settings.redis_url)
         shared = SharedDoors(doors(self._settings))
         workers = Workers(self._settings, shared, self._reactor)
         self.root.reloads.append(workers.reload)

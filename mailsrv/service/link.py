@@ -132,6 +132,8 @@ def _gone(connection: LinkConnection, clock: IReactorTime) -> Deferred[None]:
 
 def _remove_stale(path: Path) -> None:
     """Remove the socket that a killed server left; refuse one that somebody serves."""
+    if path.exists() and not path.is_socket():
+        raise SystemExit(f"mailsrv: link.socket {path}: something else is there")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

@@ -24,6 +24,7 @@ def keep_to_ourselves() -> None:
 class RootService(MultiService):
     """All that a process runs. Each service stops before those that it was started after.
 
+    ``prepares`` are called before the first service starts, and may refuse the start.
     ``leaving`` is called when a stop begins; ``reloads`` are called on SIGHUP.
     """
 
@@ -31,11 +32,14 @@ class RootService(MultiService):
         super().__init__()
         self._reactor = reactor
         self._leaving = leaving
+        self.prepares: list[Callable[[], None]] = []
         self.reloads: list[Callable[[], None]] = []
 
     def startService(self) -> None:
         # twist knows no privileged start: whatever cannot be had stops it before threads begin
         self.privilegedStartService()
+        for prepare in self.prepares:
+            prepare()
         super().startService()
         signal.signal(signal.SIGHUP, self._hangup)
 

@@ -45,6 +45,9 @@ from mailsrv.service.orders import (
 from mailsrv.service.process import RootService, keep_to_ourselves
 from mailsrv.tls import ServerTls
 
+LONGEST_NODE = 255
+"""Characters of the name by which a front end is known on its links."""
+
 
 def build(order: Order, readiness: Readiness, reactor: Any) -> RootService:
     """The services of a worker. MailsrvError names what stands in the way."""
@@ -52,7 +55,8 @@ def build(order: Order, readiness: Readiness, reactor: Any) -> RootService:
     tls = ServerTls(settings.tls.certificate, settings.tls.private_key)
     root = RootService(reactor, readiness.leave)
     root.reloads.append(tls.reload)
-    far = FarStore(settings, f"{settings.hostname}.worker.{order.number}", reactor)
+    node = f"{settings.hostname}.worker.{order.number}"
+    far = FarStore(settings, node, reactor, reads_files="primary" in settings.roles)
     readiness.add(far.missing)
     counting = Counting(settings, reactor)
     around = Surroundings(settings, far.store, tls, counting.counters, reactor)
