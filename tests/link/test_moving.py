@@ -1,34 +1,23 @@
-"""A whole move by the steps that travel on the link, and every instant at which somebody dies."""
+"""A whole move by the steps that travel on the link, and what is refused on the way."""
 
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 from unittest import mock
 
-import attrs
-import msgspec
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.defer import Deferred
 
 from mailsrv.directory import schema
 from mailsrv.errors import (
     Elsewhere,
     InvalidInput,
-    LinkLost,
     MailboxBusy,
     MailboxDamaged,
     MailboxMoved,
     MailboxNotReady,
     MailsrvError,
     NoSuchAlias,
-    StorageFailed,
     Unavailable,
 )
 from mailsrv.link.frames import Operation, decode_body, encode_body
-from mailsrv.link.mover import Moved, Mover, Progress
 from mailsrv.link.moving import (
     MoveClose,
     MoveDigests,
@@ -38,88 +27,16 @@ from mailsrv.link.moving import (
     MoveSeal,
     MoveSizes,
     MoveSwitch,
-    Operator,
     TakeClose,
     TakeOpen,
     TakeSeal,
     TakeWrite,
 )
-from mailsrv.link.served import Received
 from mailsrv.mailbox import blocks
 from mailsrv.store.lifecycle import Lifecycle
-from tests.store.two_volumes import ADDRESS, Primary, TwoVolumes
+from tests.link.moves import Link, MoveCase
+from tests.store.two_volumes import ADDRESS
 from tests.store.world import now
-
-
-@cache
-def _template() -> TwoVolumes:
-    return TwoVolumes(Path(mkdtemp(prefix="mailsrv-moves-"))).fill()
-
-
-class Killed(BaseException):
-    """The mover is no more."""
-
-
-@attrs.define
-class Connection:
-    closed: Deferred[str] = attrs.field(factory=Deferred)
-
-
-@attrs.define(eq=False)
-class Link:
-    """An operator's link to one primary; everything travels as octets."""
-
-    primary: Primary
-    connection: Connection = attrs.field(factory=Connection)
-    up: bool = True
-    operator: Operator = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.operator = Operator(self.primary.moves(), self.connection)  # type: ignore[arg-type]
-
-    def ask(self, operation: Operation) -> Deferred[Any]:
-        if not self.up:
-            return fail(LinkLost("the link went away"))
-        asked = decode_body(type(operation), encode_body(operation))
-        try:
-            answer = self.operator.called(Received(asked, None, None))
-        except MailsrvError as error:
-            return fail(error)
-        return answer.addCallback(
-            lambda result: msgspec.msgpack.decode(encode_body(result), type=operation.answer)
-        )
-
-    def lose(self) -> None:
-        """The link breaks; the primary hears of it."""
-        if self.up:
-            self.up = False
-            self.connection.closed.callback("lost")
-
-    def die(self) -> None:
-        """The primary is killed: nothing in its memory does anything any more."""
-        self.up = False
-
-
-class MoveCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.world = _template().copy(Path(self.mktemp()))
-        self.addCleanup(self.world.directory.close)
-        self.a, self.b = Link(self.world.a), Link(self.world.b)
-        self.progress: list[Progress] = []
-
-    def moving(self, source: Any = None, target: Any = None) -> Deferred[Moved]:
-        mover = Mover(source or self.a.ask, target or self.b.ask, Clock(), self.progress.append)
-        return Deferred.fromCoroutine(mover.move(self.world.alias))
-
-    def move(self) -> Moved:
-        return self.successResultOf(self.moving())
-
-    def fails(self, error: type[Exception], asked: Deferred[Any]) -> Exception:
-        return self.failureResultOf(asked, error).value  # type: ignore[return-value]
-
-    def states(self) -> dict[str, tuple[str, str]]:
-        found = self.world.directory.mailbox_files(self.world.alias)
-        return {one.id: (one.state, one.primary) for one in found}
 
 
 class WholeMoveTests(MoveCase):
@@ -364,116 +281,3 @@ class RefusalTests(MoveCase):
         self.fails(MailboxBusy, self.moving(other.ask))
         self.a.lose()
         self.untouched()
-
-
-MODES = ("mover", "source", "target", "source link", "target link", "error")
-
-
-@attrs.define(eq=False)
-class Fault:
-    """What goes wrong at one step, ``after`` it was done or before."""
-
-    case: MoveCase
-    mode: str
-    step: int
-    after: bool
-    asked: int = 0
-    happened: bool = False
-    mover_dead: bool = False
-
-    def over(self, link: Link, side: str) -> Callable[[Operation], Deferred[Any]]:
-        def ask(operation: Operation) -> Deferred[Any]:
-            if self.mover_dead:
-                return fail(Killed())
-            self.asked += 1
-            world = self.case.world
-            if not world.a.frozen and world.record.primary == "a" and self.asked % 4 == 0:
-                world.wait()
-            if self.asked != self.step or self.mode.partition(" ")[0] not in (
-                side,
-                "mover",
-                "error",
-            ):
-                return link.ask(operation)
-            return self.strike(link, operation)
-
-        return ask
-
-    def strike(self, link: Link, operation: Operation) -> Deferred[Any]:
-        self.happened = True
-        if self.mode == "error":
-            return fail(StorageFailed("the disk of the test failed"))
-        if self.after:
-            link.ask(operation).addErrback(lambda _: None)
-        if self.mode == "mover":
-            self.mover_dead = True
-            return fail(Killed())
-        if "link" in self.mode:
-            link.lose()
-        else:
-            link.die()
-        return fail(LinkLost("the link went away"))
-
-
-class EveryInstantTests(MoveCase):
-    """Whoever dies at whichever step: one current file with all mail, and nothing left over."""
-
-    def test_every_instant(self) -> None:
-        for mode in MODES:
-            for after in (False,) if mode == "error" else (False, True):
-                step = ends = 0
-                while True:
-                    step += 1
-                    fault = self.run_with(mode, step, after)
-                    if fault.asked < step:
-                        break
-                    ends += fault.happened
-                self.assertGreater(ends, 8, mode)
-
-    def run_with(self, mode: str, step: int, after: bool) -> Fault:
-        self.setUp()
-        fault = Fault(self, mode, step, after)
-        moving = self.moving(fault.over(self.a, "source"), fault.over(self.b, "target"))
-        results: list[Any] = []
-        moving.addBoth(results.append)
-        with self.subTest(mode=mode, step=step, after=after):
-            self.assertEqual(len(results), 1)
-            self.check(mode, results[0])
-        self.world.directory.close()
-        return fault
-
-    def check(self, mode: str, result: Any) -> None:
-        world = self.world
-        for link in (self.a, self.b):
-            if link.up:
-                link.lose()
-            elif not link.connection.closed.called:
-                link.primary.restart()
-        self.assertFalse(world.a.frozen)
-        for primary in (world.a, world.b):
-            primary.place.tidy()
-        record = world.record
-        self.assertEqual(world.directory.alias(ADDRESS).primary, record.primary)
-        if isinstance(result, Moved):
-            self.assertEqual((record.id, record.primary), (result.mailbox, "b"))
-        elif not result.check(Killed) and "whether" not in str(result.value):
-            self.assertEqual(record.primary, "a")
-        found = self.states()
-        old = [(one, where) for one, (state, where) in found.items() if state != schema.CURRENT]
-        self.assertEqual(
-            [found[one] for one, _ in old],
-            [(schema.MOVED, "a")] if record.primary == "b" else [],
-        )
-        expected = {"a": [f"{one}.sqlite" for one, _ in old], "b": []}
-        kinds = (world.home.volume.waiting, world.home.volume.set_aside)
-        mine = [f"{record.id}.sqlite", *(kind(record.public_key).name for kind in kinds)]
-        expected[record.primary] = sorted([*expected[record.primary], *mine])
-        self.assertEqual(world.a.listing(), expected["a"])
-        self.assertEqual(world.b.listing(), expected["b"])
-        world.append()
-        world.check_mail()
-        world.directory.settle_move(world.alias, record.id)
-        for primary in (world.a, world.b):
-            primary.place.tidy()
-        self.assertEqual(len(self.states()), 1)
-        self.assertEqual(world.a.listing() + world.b.listing(), [f"{record.id}.sqlite"])
