@@ -29,8 +29,10 @@ BIG = 300_000
 
 
 class CanaryTests(SynchronousTestCase):
+    configuration = ""
+
     def setUp(self) -> None:
-        self.server = RunningServer()
+        self.server = RunningServer(self.configuration)
         self.addCleanup(self.server.stop)
         self.password = self.server.add(ADDRESS)
         self.server.start()
@@ -62,8 +64,9 @@ class CanaryTests(SynchronousTestCase):
             imaplib.IMAP4.error, client.xatom, f"X{CANARIES['search']}", CANARIES["body"]
         )
         self.assertRaises(imaplib.IMAP4.error, client.fetch, "1", f"(BODY[{CANARIES['search']}])")
-        self.running = Path(f"/proc/{self.server.process.pid}")
-        self.look(self.live_places())
+        for pid in (self.server.process.pid, *self.server.worker_pids()):
+            self.running = Path(f"/proc/{pid}")
+            self.look(self.live_places())
         client.logout()
         secure = imaplib.IMAP4_SSL(
             "localhost", self.server.imaps_port, ssl_context=self.server.tls_context()
@@ -115,3 +118,9 @@ class CanaryTests(SynchronousTestCase):
         log = self.server.log.read_text()
         self.assertNotIn("Traceback", log)
         self.assertNotIn("Unhandled", log)
+
+
+class WorkersCanaryTests(CanaryTests):
+    """The same with passwords and keys on their way between processes."""
+
+    configuration = "workers = 1"

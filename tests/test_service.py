@@ -15,7 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.tls import make_self_signed
-from tests.running import PORTS, RunningServer, free_port_base
+from tests.running import HEALTH_PORT, PORTS, RunningServer, free_port_base
 
 ADDRESS = "hello@example.com"
 
@@ -137,7 +137,7 @@ class ServiceTests(SynchronousTestCase):
     def test_second_server_on_the_same_directory(self) -> None:
         self.server.start()
         text, base = self.server.config.read_text(), free_port_base()
-        for port in PORTS:
+        for port in (*PORTS, HEALTH_PORT):
             text = text.replace(f"tcp:{self.server.base + port}:", f"tcp:{base + port}:")
         other = self.server.folder / "other.toml"
         other.write_text(text)
