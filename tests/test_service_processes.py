@@ -163,6 +163,23 @@ class WorkersTests(ProcessCase):
                 self.assertNotIn(line.split()[1], seen)
 
 
+class BalancerTests(ProcessCase):
+    def greeting(self, server: RunningServer, source: str) -> bytes:
+        with socket.create_connection(("127.0.0.1", server.imap_port), timeout=30) as client:
+            client.sendall(f"PROXY TCP4 {source} 192.0.2.9 1025 143\r\n".encode())
+            return client.makefile("rb").readline()
+
+    def test_workers_learn_the_real_address(self) -> None:
+        proxy = '[proxy]\nallow_from = ["127.0.0.1"]\n'
+        server = self.running(RunningServer("workers = 1", proxy))
+        text = server.config.read_text()
+        door = f"tcp:{server.imap_port}"
+        server.config.write_text(text.replace(door, f"haproxy:{door}"))
+        server.start()
+        self.assertNotIn(b"LOGINDISABLED", self.greeting(server, "127.0.0.2"))
+        self.assertIn(b"LOGINDISABLED", self.greeting(server, "192.0.2.1"))
+
+
 class SecondaryTests(ProcessCase):
     def setUp(self) -> None:
         self.primary = self.running(RunningServer('roles = ["primary"]'))

@@ -56,6 +56,9 @@ class LinkService(Service):
         tokens_file = settings.link.token_file
         if not tokens_file.exists():
             make_tokens(tokens_file)
+            owner = settings.base.stat()
+            if os.geteuid() == 0:  # until privileges are dropped; workers read it after that
+                os.chown(tokens_file, owner.st_uid, owner.st_gid)
         self._tokens = Tokens.load(tokens_file)
         self._settings = settings
         self._reactor = reactor
