@@ -9,8 +9,8 @@ class ImapClient:
     """Sends a command, reads to its tagged answer, keeps only what it must."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=300)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=300)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tag = 0
         self._pending = b""
         self._read_until(b"\r\n")
@@ -26,14 +26,14 @@ class ImapClient:
     def answer(self, text: str) -> bytes:
         self._tag += 1
         tag = b"t%d " % self._tag
-        self._socket.sendall(tag + text.encode() + b"\r\n")
+        self.socket.sendall(tag + text.encode() + b"\r\n")
         return self._tagged(tag)
 
     def idle(self) -> bytes:
         """Begin IDLE; the tag."""
         self._tag += 1
         tag = b"t%d " % self._tag
-        self._socket.sendall(tag + b"IDLE\r\n")
+        self.socket.sendall(tag + b"IDLE\r\n")
         self._read_until(b"\r\n")
         return tag
 
@@ -42,18 +42,18 @@ class ImapClient:
             pass
 
     def done(self, tag: bytes) -> None:
-        self._socket.sendall(b"DONE\r\n")
+        self.socket.sendall(b"DONE\r\n")
         self._tagged(tag)
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
 
     def _tagged(self, tag: bytes) -> bytes:
         chunks: list[bytes] = [self._pending] if self._pending else []
         self._pending = b""
         tail = chunks[0] if chunks else b""
         while not _ends_with_answer(tail, tag):
-            chunk = self._socket.recv(1 << 20)
+            chunk = self.socket.recv(1 << 20)
             if not chunk:
                 raise RuntimeError("the server closed the connection")
             chunks.append(chunk)
@@ -64,7 +64,7 @@ class ImapClient:
 
     def _read_until(self, end: bytes) -> bytes:
         while end not in self._pending:
-            chunk = self._socket.recv(65536)
+            chunk = self.socket.recv(65536)
             if not chunk:
                 raise RuntimeError("the server closed the connection")
             self._pending += chunk
@@ -79,27 +79,41 @@ def _ends_with_answer(tail: bytes, tag: bytes) -> bool:
     return tail.startswith(tag, start if start > 1 else 0)
 
 
-def deliver(port: int, recipient: str, messages: list[bytes]) -> list[float]:
-    """Send all over one connection, envelope and message in one piece; when each was taken."""
-    taken = []
-    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        answers = connection.makefile("rb")
-        _reply(answers)
-        connection.sendall(b"EHLO bench.example.org\r\n")
-        _reply(answers)
-        envelope = (
+class Sender:
+    """One connection that brings mail, envelope and message in one piece."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=300)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers = self.socket.makefile("rb")
+        _reply(self._answers)
+        self.socket.sendall(b"EHLO bench.example.org\r\n")
+        _reply(self._answers)
+
+    def send(self, recipient: str, message: bytes) -> float:
+        """When it was taken."""
+        self.socket.sendall(
             b"MAIL FROM:<bench@example.org>\r\nRCPT TO:<" + recipient.encode() + b">\r\nDATA\r\n"
         )
-        for message in messages:
-            connection.sendall(envelope)
-            for _ in range(3):
-                _reply(answers)
-            connection.sendall(message + b".\r\n")
-            if not _reply(answers).startswith(b"250"):
-                raise RuntimeError("a message was refused")
-            taken.append(time.perf_counter())
-    return taken
+        for _ in range(3):
+            _reply(self._answers)
+        self.socket.sendall(message + b".\r\n")
+        if not _reply(self._answers).startswith(b"250"):
+            raise RuntimeError("a message was refused")
+        return time.perf_counter()
+
+    def close(self) -> None:
+        self._answers.close()
+        self.socket.close()
+
+
+def deliver(port: int, recipient: str, messages: list[bytes]) -> list[float]:
+    """Send all over one connection; when each was taken."""
+    sender = Sender(port)
+    try:
+        return [sender.send(recipient, message) for message in messages]
+    finally:
+        sender.close()
 
 
 def _reply(answers: "socket.SocketIO") -> bytes:
