@@ -23,7 +23,7 @@ from mailsrv.link.tokens import FRONTEND, Tokens, make_tokens
 from mailsrv.link.websocket import LinkServerFactory, connect, secured
 from mailsrv.settings import Primary
 from mailsrv.tls import ServerTls, make_self_signed
-from tests.link.operations import ACCEPTS, NOTES, Carry, Echo
+from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo
 from tests.link.pipe import Recorder
 
 HELLO = Hello(version=VERSION, node="front-1", public_key=b"front end's key")
@@ -71,7 +71,7 @@ async def until(condition: Any, seconds: float = 5.0) -> None:
 class LinkCase(TestCase):
     """Serves links in a folder of its own and takes everything down at the end."""
 
-    timeout = 30
+    timeout = 30 * TIMES
 
     def setUp(self) -> None:
         self.base = Path(self.mktemp())

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import attrs
-from twisted.logger import globalLogPublisher
+from twisted.logger import Logger, globalLogPublisher
 
 from mailsrv.link.frames import (
     Answer,
@@ -31,6 +31,8 @@ from tests.link.links import HELLO, QUICK, LinkCase, pause, until
 from tests.link.operations import TIMES, Echo
 from tests.link.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, message, request
 
+log = Logger()
+
 ECHO = Call(id=1, operation="echo", session=None, lent=None, body=encode_body(Echo(text="hi")))
 
 
@@ -46,6 +48,12 @@ class DoorCase(LinkCase):
         self.logged: list[str] = []
         globalLogPublisher.addObserver(self.watch)
         self.addCleanup(globalLogPublisher.removeObserver, self.watch)
+
+    def draw(self) -> random.Random:
+        """Random choices, whose seed is in the log of the tests."""
+        seed = random.randrange(2**32)
+        log.info("{test}: seed {seed}", test=self.id(), seed=seed)
+        return random.Random(seed)
 
     def watch(self, event: Any) -> None:
         self.logged.append(repr(event))
@@ -197,8 +205,7 @@ class HandshakeTests(DoorCase):
             self.assertEqual(raw.frames[1].id, 1)
 
     async def test_random_handshakes(self) -> None:
-        seed = random.randrange(2**32)
-        draw = random.Random(seed)
+        draw = self.draw()
         good = request(self.token)
         for number in range(100 * TIMES):
             data = bytearray(good)
@@ -387,8 +394,7 @@ class FramingTests(DoorCase):
         await self.still_serves()
 
     async def test_random_frames(self) -> None:
-        seed = random.randrange(2**32)
-        draw = random.Random(seed)
+        draw = self.draw()
         good = [encode_frame(one) for one in (HELLO, ECHO, Answer(id=1, body=b"x"))]
         for _ in range(60 * TIMES):
             raw = await self.greeted()
