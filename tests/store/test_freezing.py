@@ -242,6 +242,14 @@ class TestFreezing(FreezingCase):
         self.assertEqual(self.world.files("*.lock"), [])
         self.assertEqual(self.hours.getDelayedCalls(), [])
 
+    async def test_waiting_mail_is_closed_too(self) -> None:
+        await self.store.deliver(self.alias, delivery("x"))
+        self.assertTrue(self.store._files.kept)
+        frozen = await self.store.freeze(self.alias, 5.0)
+        self.assertFalse(self.store._files.kept)
+        self.assertEqual(self.world.files("*.waiting.sqlite-wal"), [])
+        await frozen.thaw()
+
     async def test_usage_is_written_before(self) -> None:
         access = await self.enter()
         await self.store.append(access, "INBOX", [new("x")], None)

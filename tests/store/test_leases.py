@@ -358,6 +358,32 @@ class TestMailOnLease(LeasedCase):
         self.far.lend()
         self.assertEqual(await self.store.poll(access), 1)
 
+    async def test_a_merge_that_goes_on_behind_a_login_keeps_the_key(self) -> None:
+        for number in range(3):
+            await self.store.deliver(self.alias, delivery(f"m{number}"))
+        access = await self.far.enter(self.password)
+        gate, inside = threading.Event(), threading.Event()
+        self.addCleanup(gate.set)
+        real = self.store._merging._batch
+        self.store._connections.close()
+
+        def slow(session: Access) -> Any:
+            inside.set()
+            gate.wait(10)
+            return real(session)
+
+        with (
+            mock.patch.object(self.store._deliveries, "_arrived"),
+            mock.patch.object(self.store._deliveries, "_key_holder", return_value=None),
+        ):
+            await self.store.deliver(self.alias, delivery("late"))
+        with mock.patch.object(self.store._merging, "_batch", slow):
+            merging = Deferred.fromCoroutine(self.store._merging.merge(access))
+            await self.until(inside.is_set)
+            self.hours.pump([1.0] * 20)
+            gate.set()
+            self.assertEqual(await merging, 1)
+
     async def test_indexing_goes_on_when_the_key_comes_again(self) -> None:
         access = await self.far.enter(self.password)
         await self.store.append(access, "INBOX", [new(f"m{n}") for n in range(9)], None)
