@@ -151,7 +151,7 @@ class Mover:
             if changed <= _FEW:
                 break
         await self._target(TakeSync())
-        await self._waiting()
+        await self._waiting(final=False)
         if took > _LONGEST_HOLD:
             raise Unavailable(
                 f"the mailbox would have to be held still for {took:.0f} s: "
@@ -163,7 +163,7 @@ class Mover:
         await self._target(TakeFit(sizes))
         for part in PARTS:
             await self._compare(part, sizes.of(part), "finishing")
-        waiting = await self._waiting()
+        waiting = await self._waiting(final=True)
         await self._target(TakeSeal(sizes, await self._source(MoveSeal())))
         return sizes, waiting
 
@@ -199,21 +199,33 @@ class Mover:
         await _each(range(0, blocks, DIGESTS_AT_ONCE), compare, 2)
         return found
 
-    async def _waiting(self) -> int:
-        """Make what waits there what waits here; how many messages."""
+    async def _waiting(self, *, final: bool) -> int:
+        """Make what waits there what waits here; how many messages.
+
+        Unless it is ``final`` it may differ again by the end.
+        """
         total = 0
         for aside in (False, True):
-            here = await _all(lambda after: self._source(MoveWaiting(aside, after)))  # noqa: B023
-            there = await _all(lambda after: self._target(TakeWaiting(aside, after)))  # noqa: B023
-            for ids in _in_groups([there[one] for one in there if one not in here]):
+            count, gone, missing = await self._differing(aside)
+            for ids in _in_groups(gone):
                 await self._target(TakeDrop(aside, ids))
-            missing = sorted(
-                (here[one] for one in here if one not in there), key=lambda one: one.number
-            )
             for ids in _in_groups(missing):
                 await self._target(TakeRows(aside, await self._source(MoveRows(aside, ids))))
-            total += len(here)
+            if final and (gone or missing):
+                _, gone, missing = await self._differing(aside)
+                if gone or missing:
+                    raise Unavailable("what waits for the owner was not copied")
+            total += count
         return total
+
+    async def _differing(self, aside: bool) -> tuple[int, list[WaitingEntry], list[WaitingEntry]]:
+        """How many messages wait here; which should not wait there, and which are missing."""
+        here = await _all(lambda after: self._source(MoveWaiting(aside, after)))
+        there = await _all(lambda after: self._target(TakeWaiting(aside, after)))
+        kept = {one for one in there if one in here and there[one].octets == here[one].octets}
+        gone = [there[one] for one in there if one not in kept]
+        missing = [here[one] for one in here if one not in kept]
+        return len(here), gone, sorted(missing, key=lambda one: one.number)
 
 
 async def _all(page: Callable[[str], Awaitable[list[WaitingEntry]]]) -> dict[str, WaitingEntry]:

@@ -34,8 +34,7 @@ class Target:
 
         DiskFull when ``size`` octets do not fit.
         """
-        current = place.directory.mailbox(alias)
-        if current is None:
+        if place.directory.mailbox(alias) is None:
             place.directory.alias_by_id(alias)
             raise MailboxNotReady("the address has no mailbox yet")
         self._require_room(place, size)
@@ -45,8 +44,6 @@ class Target:
         self._digests: dict[tuple[Part, int], bytes] = {}
         self._files: dict[Part, int] = {}
         self.alias = alias
-        # from an earlier stay of the mailbox, if from any
-        place.clean(current.public_key)
         self.record: MailboxRecord = place.begin(
             self, lambda: place.directory.begin_move(alias, replaces, place.name)
         )

@@ -34,6 +34,7 @@ from mailsrv.link.moving import (
 )
 from mailsrv.mailbox import blocks
 from mailsrv.store.lifecycle import Lifecycle
+from mailsrv.store.values import Delivery
 from tests.link.moves import Link, MoveCase
 from tests.store.two_volumes import ADDRESS
 from tests.store.world import now
@@ -113,6 +114,14 @@ class WholeMoveTests(MoveCase):
 
         moved = self.successResultOf(self.moving(source))
         self.assertEqual(moved.waiting, 1)
+        with self.world.b.files.open(self.world.record.public_key) as waiting:
+            self.assertEqual(waiting.count(), 1)
+        self.world.check_mail()
+
+    def test_what_an_earlier_stay_left_goes(self) -> None:
+        left = Delivery(b"stale", "stale", "2026-11-23T10:00:00Z")
+        self.world.b.files.add(self.world.record.public_key, self.world.alias, [left])
+        self.move()
         self.world.check_mail()
 
     def test_with_a_log_that_a_reader_keeps(self) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
@@ -9,6 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.directory import schema
 from mailsrv.errors import LinkLost, StorageFailed
@@ -174,3 +177,21 @@ class EveryInstantTests(MoveCase):
             primary.place.tidy()
         self.assertEqual(len(self.states()), 1)
         self.assertEqual(world.a.listing() + world.b.listing(), [f"{record.id}.sqlite"])
+
+
+class EveryLineTests(SynchronousTestCase):
+    """All three killed at once, at one line after another (see ``move_crashes``)."""
+
+    def test_every_line(self) -> None:
+        memory = Path("/dev/shm")
+        base = mkdtemp(dir=memory if os.access(memory, os.W_OK) else None)
+        self.addCleanup(shutil.rmtree, base)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.link.move_crashes", base, "53"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        self.assertGreater(int(done.stdout), 20)

@@ -204,7 +204,7 @@ def forked(scene: Scene, modules: tuple[str, ...], fatal: int) -> Callable[..., 
             status = 1
             try:
                 with scene.world() as world:
-                    _die_at_line(modules, fatal)
+                    die_at_line(modules, fatal)
                     work(world)
                     sys.settrace(None)
                 status = 0
@@ -218,7 +218,8 @@ def forked(scene: Scene, modules: tuple[str, ...], fatal: int) -> Callable[..., 
     return run
 
 
-def _die_at_line(modules: tuple[str, ...], fatal: int) -> None:
+def die_at_line(modules: tuple[str, ...], fatal: int) -> None:
+    """End this process at the ``fatal``-th line that runs in these modules from now on."""
     lines = 0
 
     def in_module(frame: FrameType, event: str, _: Any) -> Any:
