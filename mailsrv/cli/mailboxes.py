@@ -105,7 +105,9 @@ def _move(context: Context, known: Alias, primary: str, reachable: dict[str, Pri
 
     source = reachable.get(known.primary)
     if source is None:
-        raise InvalidInput(f"link.primaries.{known.primary}: {known.address} is there")
+        raise InvalidInput(
+            f"link.primaries.{known.primary}: expected an entry, {known.address} is there"
+        )
     limits = LinkLimits(message_octets=context.settings.limits.message_size)
     report = _Report(context.output.as_json)
     try:

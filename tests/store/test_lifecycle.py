@@ -1,5 +1,6 @@
 """Passwords: first, changed, added, revoked, started over; and what is left on the volume."""
 
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -259,6 +260,56 @@ class TestStartOver(LifecycleCase):
 
     def test_serves_as_a_first_password(self) -> None:
         self.assertEqual(self.count(self.lifecycle.start_over(ADDRESS)), 0)
+
+
+class TestElsewhere(LifecycleCase):
+    """Of several primaries each changes what is on its own volume."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.password = self.lifecycle.set_first_password(ADDRESS)
+        directory = self.world.directory
+        record = directory.mailbox(self.alias)
+        assert record is not None
+        incoming = directory.begin_move(self.alias, record.id, "b")
+        directory.finish_move(self.alias, record.id, incoming.id)
+
+    def test_changes_are_refused(self) -> None:
+        before = self.world.files()
+        for change in (
+            lambda: self.lifecycle.change_password(ADDRESS, self.password),
+            lambda: self.lifecycle.start_over(ADDRESS),
+            lambda: self.lifecycle.set_first_password(ADDRESS),
+            lambda: self.lifecycle.add_app_password(ADDRESS, self.password, "phone", ("imap",)),
+            lambda: self.lifecycle.revoke_credential(ADDRESS, "0" * 24),
+        ):
+            error = self.assertRaises(InvalidInput, change)
+            self.assertEqual(str(error), f"{ADDRESS} is served by primary b: run this there")
+        self.assertEqual(self.world.files(), before)
+
+    def test_a_move_that_was_under_way_is_waited_for(self) -> None:
+        directory = self.world.directory
+        mine = directory.add_alias("other@example.com")
+
+        def move_away(_name: str, _patience: float) -> object:
+            directory.set_primary(mine.id, "b")
+            return nullcontext()
+
+        with mock.patch.object(self.world.volume, "exclusive", move_away):
+            error = self.assertRaises(
+                InvalidInput, self.lifecycle.set_first_password, "other@example.com"
+            )
+        self.assertIn("is served by primary b", str(error))
+
+    def test_files_of_other_volumes_stay_in_the_directory(self) -> None:
+        directory = self.world.directory
+        directory.delete_alias(self.alias)
+        found = directory.discarded_mailboxes("b")
+        self.assertEqual(len(found), 1)
+        remove_orphans(directory, self.world.volume, now)
+        self.assertEqual(directory.discarded_mailboxes("b"), found)
+        remove_orphans(directory, self.world.volume, now, "b")
+        self.assertEqual(directory.discarded_mailboxes("b"), [])
 
 
 class TestOrphans(LifecycleCase):
