@@ -117,7 +117,8 @@ class HalvesTests(HalvesCase):
         child = os.fork()
         if child == 0:
             try:
-                self.world.open().append("INBOX", [NewMessage(b"in the log")], None)
+                mailbox = self.world.open()
+                mailbox.append("INBOX", [NewMessage(b"in the log")], None)
             finally:
                 os._exit(0)
         os.waitpid(child, 0)
