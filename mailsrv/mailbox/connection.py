@@ -148,7 +148,7 @@ def first_octets(path: Path, count: int) -> bytes:
 
 
 def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connection:
-    """Open an existing file. A connection that is ``readonly`` changes nothing on the volume.
+    """Open an existing file. One that is ``readonly`` changes neither the file nor its log.
 
     WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed, and
     NeedsWriter when a writer has to open the file before it can be only read.
@@ -201,21 +201,19 @@ def _require_a_page(path: Path) -> None:
 
 
 def _connect_readonly(path: Path, key: FileKey) -> apsw.Connection:
-    """Read beside a writer, through the index that it shares, or what nobody can write.
+    """Read beside a writer, or what nobody can write.
 
-    SQLite makes the files that go with WAL also for who only reads, and the last one to close a
-    file empties its log into it. So the files must be there, the index is mapped for reading (one
-    that a crash left behind is not trusted: SQLite makes its own, in memory), and closing does not
-    touch the log.
+    SQLite makes the files that go with WAL also for who only reads, so they must be there. The
+    last one to close a file empties its log into it, which this connection leaves to a writer.
+    The shared index in memory is written to as by any reader: a writer has to see how far the
+    log is in use, or could never begin it anew while somebody reads.
     """
     flags = apsw.SQLITE_OPEN_READONLY
-    if os.path.exists(f"{path}-wal") and os.path.exists(f"{path}-shm"):
-        option = "readonly_shm=1"
-    elif is_unchanging(path):
-        option = "immutable=1"
-    else:
-        raise NeedsWriter("nobody has opened the mailbox for writing")
-    name = f"file:{quote(str(path))}?{option}"
+    name = f"file:{quote(str(path))}"
+    if not (os.path.exists(f"{path}-wal") and os.path.exists(f"{path}-shm")):
+        if not is_unchanging(path):
+            raise NeedsWriter("nobody has opened the mailbox for writing")
+        name += "?immutable=1"
     connection = _connect(name, key, flags, _READONLY_BUSY_MILLISECONDS)
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     return connection

@@ -98,8 +98,8 @@ class Mailbox:
     ) -> Self:
         """Open a file and mend its schema.
 
-        ``readonly`` is for who reads beside a writer, which may be another process: nothing on the
-        volume is changed, also not by closing, and what would have to write raises NeedsWriter.
+        ``readonly`` is for who reads beside a writer, which may be another process: neither file
+        nor log is changed, also not by closing, and what would have to write raises NeedsWriter.
         ``boot`` changes with each start of the operating system (found out when None). WrongKey,
         MailboxDamaged, MailboxMissing, SchemaMismatch, ReadOnlyVolume, MailboxBusy.
         """

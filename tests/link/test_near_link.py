@@ -86,6 +86,18 @@ class TestLink(RemoteCase):
         await self.near.folders(self.access)
         self.assertEqual(self.near.answered, answered + 1)
 
+    async def test_only_what_this_primary_serves_is_read_here(self) -> None:
+        here = served_by(self.front.store, self.front.links["primary"])
+        held = self.front.store.session(self.access)
+        self.assertIs(here(self.access), held)
+        held.moving = []
+        self.assertIsNone(here(self.access))
+        held.moving, held.home = None, "other"
+        self.assertIsNone(here(self.access))
+        held.home = "primary"
+        self.near.logout(self.access)
+        self.assertIsNone(here(self.access))
+
     async def test_what_was_missed_is_looked_for(self) -> None:
         """In the folders that the session asked about, though it asked here."""
         self.listener.heard.clear()
@@ -104,7 +116,7 @@ class TestLink(RemoteCase):
         self.world.primary.listen()
         await self.assertFailure(asked, KeyGone)
         self.assertEqual(len(self.listener.reasons), 1)
-        self.assertEqual(len(self.near._connections), 0)
+        await until(lambda: not len(self.near._connections))
 
     async def test_the_primary_starts_anew(self) -> None:
         await self.world.primary.stop()
