@@ -166,6 +166,7 @@ class Asking:
     async def _move(self, held: Held, primary: str) -> None:
         for _ in range(HOPS):
             link = self.link(primary)
+            held.toward = primary
             answer = await link.ask(lambda _: Ask(Resume((resumed(held),))))
             other = self._entered(held, primary, answer[0])
             if other is None:
@@ -184,7 +185,7 @@ class Asking:
                 return elsewhere.primary
             self.end(held, answer)
             raise KeyGone(answer)
-        before, held.home = held.home, primary
+        before, held.home, held.toward = held.home, primary, None
         self.adopt(held, answer)
         if before != primary:
             self.links[before].hint(Logout(), held.id)

@@ -64,6 +64,8 @@ class Held:
     """Folders it asked about, with the highest modseq that it was told of."""
     moving: list[Deferred[None]] | None = None
     """Who waits for it to be entered at another primary; None when it stays."""
+    toward: str | None = None
+    """The primary that serves it and could not be reached so far."""
 
     @property
     def id(self) -> str:
@@ -152,3 +154,7 @@ class HeldSessions:
     def at(self, home: str) -> list[Held]:
         """Those entered at one primary."""
         return [held for held in self._held.values() if held.home == home]
+
+    def toward(self, primary: str) -> list[Held]:
+        """Those that should be at a primary, and are not yet."""
+        return [held for held in self._held.values() if held.toward == primary]

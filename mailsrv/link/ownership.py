@@ -57,7 +57,9 @@ class Ownership:
         return Deferred.fromCoroutine(self._resume(link, line))
 
     def resumed(self, link: PrimaryLink) -> None:
-        """What happened meanwhile?"""
+        """What happened meanwhile? And who waited for this primary?"""
+        for held in self._asking.sessions.toward(link.name):
+            self._follow(held, link.name)
         for held in self._asking.sessions.at(link.name):
             self.watch(held)
 
@@ -102,7 +104,10 @@ class Ownership:
         if elsewhere is None:
             self._asking.end(held, reason)
         else:
-            self._asking.follow(held, elsewhere.primary).addErrback(expected)
+            self._follow(held, elsewhere.primary)
+
+    def _follow(self, held: Held, primary: str) -> None:
+        self._asking.follow(held, primary).addErrback(expected)
 
     def _revoked(self, link: PrimaryLink, note: Revoked) -> None:
         held = self._asking.sessions.get(note.session)

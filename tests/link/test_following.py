@@ -237,6 +237,19 @@ class TestMoves(FollowingCase):
         self.two.tell(Changed(entered.session, 1, 6))
         self.assertEqual(listener.heard, [(0, 0), (1, 6)])
 
+    def test_an_idle_one_follows_when_the_other_primary_is_there_at_last(self) -> None:
+        entered = self.enter(Listener())
+        self.two.reachable = False
+        self.two.lose()
+        self.one.tell(Revoked(entered.session, str(Elsewhere("two"))))
+        self.clock.pump([1.0] * 40)
+        self.two.reachable = True
+        self.clock.advance(5)
+        self.two.answer_resume()
+        held = self.store.session(entered)
+        assert held is not None
+        self.assertEqual((held.home, held.toward), ("two", None))
+
     def test_one_whose_mailbox_moved_while_the_link_was_away(self) -> None:
         entered = self.enter()
         self.one.lose()
