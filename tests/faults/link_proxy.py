@@ -41,7 +41,7 @@ class Fault:
     """Happens to the next ``times`` frames that match; ``met`` is set at the first.
 
     ``then`` is called in the proxy's thread: before what was cut off, after what was sent. The
-    frame's direction waits for it.
+    frame's direction waits for it, and ``over`` is set behind it.
     """
 
     way: str
@@ -53,6 +53,7 @@ class Fault:
     seconds: float = 0.2
     then: Callable[[], object] | None = None
     met: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def matches(self, frame: Frame) -> bool:
         return (
@@ -63,6 +64,11 @@ class Fault:
             and self.kind in ("", frame.kind)
             and self.number in (0, frame.number)
         )
+
+    def finish(self) -> None:
+        if self.then is not None:
+            self.then()
+        self.over.set()
 
 
 Piece = bytes | Callable[[], object]
@@ -107,20 +113,19 @@ class _Way:
         fault = self.proxy.take(frame)
         if fault is None:
             return [frame.raw]
-        then = [fault.then] if fault.then else []
-        cut = self.connection.cut
+        then, cut = fault.finish, self.connection.cut
         if fault.do is Do.HOLD:
-            later = threading.Timer(fault.seconds, self.put, (frame.raw, *then))
+            later = threading.Timer(fault.seconds, self.put, (frame.raw, then))
             later.daemon = True
             later.start()
             return []
         plans: dict[Do, list[Piece]] = {
-            Do.CUT_BEFORE: [*then, cut],
-            Do.CUT_INSIDE: [frame.raw[: len(frame.raw) // 2], *then, cut],
-            Do.CUT_AFTER: [frame.raw, *then, cut],
-            Do.DROP: [*then],
-            Do.REPEAT: [frame.raw, frame.raw, *then],
-            Do.PASS: [frame.raw, *then],
+            Do.CUT_BEFORE: [then, cut],
+            Do.CUT_INSIDE: [frame.raw[: len(frame.raw) // 2], then, cut],
+            Do.CUT_AFTER: [frame.raw, then, cut],
+            Do.DROP: [then],
+            Do.REPEAT: [frame.raw, frame.raw, then],
+            Do.PASS: [frame.raw, then],
         }
         return plans[fault.do]
 

@@ -1,0 +1,98 @@
+"""What a primary holds of its secondaries' sessions ends in time, whatever becomes of them.
+
+The test reads the primary's memory: while a mailbox is open its raw key is there to be found,
+and after the lease it is nowhere.
+"""
+
+import signal
+import time
+
+from twisted.trial.unittest import SkipTest
+
+from mailsrv.directory.directory import Directory
+from mailsrv.keys.filekey import FileKey, derive_file_key
+from tests.faults import memory
+from tests.faults.common import now
+from tests.faults.link_case import LinkTestCase
+from tests.faults.link_frames import UP
+from tests.faults.link_model import Append, Deliver
+
+GRACE = 3.0
+"""Seconds beside the lease: timers, a ping that must fail, a busy machine."""
+
+
+class LeaseTests(LinkTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.fill("INBOX", "first")
+        self.key = self.file_key()
+        self.pid = self.primary.pid
+
+    def file_key(self) -> FileKey:
+        directory = Directory(self.cluster.directory, now)
+        try:
+            record = directory.mailbox(directory.alias(self.address).id)
+        finally:
+            directory.close()
+        path = self.primary.folder / "mailboxes" / f"{record.id}.sqlite"
+        with path.open("rb") as file:
+            return derive_file_key(self.password, file.read(16))
+
+    def held(self, pid: int | None = None) -> int:
+        """How often the raw key is in the memory of the primary, or of another process."""
+        pid = pid or self.pid
+        if not memory.readable(pid):
+            raise SkipTest("reading the memory of another process is not allowed here")
+        return memory.count(pid, self.key.raw)
+
+    def gone(self, seconds: float) -> None:
+        self.eventually(lambda: self.held() == 0, seconds)
+
+    def test_the_key_is_there_while_it_is_needed_and_then_gone(self) -> None:
+        for _ in range(3):
+            self.a.client().ok("NOOP")
+            self.do(Append("INBOX", "more"))
+            self.assertGreater(self.held(), 0)
+            self.gone(self.cluster.lease + GRACE)
+        self.assertEqual(self.held(self.cluster.a.pid), 0)
+        self.agree()
+
+    def test_the_secondary_is_killed(self) -> None:
+        self.b.client("INBOX")
+        self.assertGreater(self.held(), 0)
+        self.cluster.a.kill()
+        self.cluster.b.kill()
+        self.gone(self.cluster.lease + GRACE)
+        self.heal_and_check()
+
+    def test_the_secondary_hangs(self) -> None:
+        """SIGSTOP: its key is gone from the primary, and mail waits for it sealed."""
+        self.assertGreater(self.held(), 0)
+        self.cluster.a.send(signal.SIGSTOP)
+        self.gone(self.cluster.lease + GRACE)
+        begun = time.monotonic()
+        self.do(Deliver("second"), self.b)
+        self.assertLess(time.monotonic() - begun, GRACE)
+        self.assertEqual(len(self.cluster.waiting_files()), 1)
+        self.assertEqual(self.held(), 0)
+        self.heal_and_check()
+
+    def test_the_link_is_cut_off(self) -> None:
+        """Nobody tells the primary; and no other session has the key."""
+        self.assertGreater(self.held(), 0)
+        self.cluster.a.proxy.stall()
+        self.gone(self.cluster.lease + GRACE)
+        self.heal_and_check()
+
+    def test_logout_ends_it_at_once(self) -> None:
+        before = self.cluster.a.proxy.seen[UP, "Call", "logout"]
+        self.a.client().ok("LOGOUT")
+        self.a.forget()
+        self.eventually(lambda: self.cluster.a.proxy.seen[UP, "Call", "logout"] > before)
+        self.gone(1.0)
+
+    def heal_and_check(self) -> None:
+        self.a.forget()
+        self.b.forget()
+        self.cluster.heal()
+        self.agree()
