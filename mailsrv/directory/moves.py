@@ -82,8 +82,12 @@ class Moves(Part):
             _files.c.state == schema.INCOMING,
             _files.c.id.not_in(list(but)),
         )
+        dead = select(_files.c.id).where(*mine)
+        with self._database.reading() as connection:
+            if connection.execute(dead).first() is None:  # asked again and again
+                return []
         with self._database.writing() as connection:
-            found = sorted(connection.execute(select(_files.c.id).where(*mine)).scalars())
+            found = sorted(connection.execute(dead).scalars())
             connection.execute(update(_files).where(*mine).values(state=schema.LEFT))
         return found
 

@@ -107,13 +107,15 @@ class Mover:
         except BaseException:
             await _whatever_happens(self._source(MoveClose()))
             raise
+        asked = False
         try:
             await self._before(opened.sizes)
             held = self._clock.seconds()
             sizes, waiting = await self._held_still()
+            asked = True
             await self._source(MoveSwitch(incoming))
         except BaseException as error:  # noqa: BLE001 - raised again, unless it had happened
-            await self._ended(error)
+            await self._ended(error, asked)
             # the answer was lost, but it had happened
             return Moved(incoming, octets, 0, 0.0, self._clock.seconds() - began)
         await _whatever_happens(self._source(MoveClose()))
@@ -122,8 +124,8 @@ class Mover:
         took = self._clock.seconds() - began
         return Moved(incoming, sizes.file + sizes.log, waiting, pause, took)
 
-    async def _ended(self, error: BaseException) -> None:
-        """Returns only when the mailbox has moved all the same."""
+    async def _ended(self, error: BaseException, asked: bool) -> None:
+        """Returns only when the mailbox has moved all the same, having been ``asked`` to."""
         await _whatever_happens(self._source(MoveClose()))
         arrived: bool | None
         try:
@@ -132,7 +134,7 @@ class Mover:
             arrived = None
         if arrived:
             return
-        if arrived is None and isinstance(error, Unavailable):
+        if asked and arrived is None and isinstance(error, Unavailable):
             raise Unavailable(
                 f"{error}; whether the mailbox has moved, 'mailsrv mailbox show' tells"
             ) from error
