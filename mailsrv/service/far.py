@@ -98,9 +98,8 @@ class FarStore(Service):
         self._links = {
             name: self._link(name, primary) for name, primary in primaries(settings).items()
         }
-        self._remote = RemoteStore(
-            self._links, self._keys, self._vault, reactor, settings.link.name
-        )
+        own = settings.link.name if settings.link.name in self._links else None
+        self._remote = RemoteStore(self._links, self._keys, self._vault, reactor, own)
         self._near = self._reader() if reads_files else None
         self.store = self._near or self._remote
 
