@@ -1,5 +1,6 @@
 """The supervision of workers, without processes: pauses, reports, reloads, log lines, the end."""
 
+import errno
 import os
 import signal
 import socket
@@ -76,8 +77,11 @@ class _Reactor(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.processes: list[_Process] = []
+        self.refusal: OSError | None = None
 
     def spawnProcess(self, worker: Worker, *words: Any, **options: Any) -> None:
+        if self.refusal is not None:
+            raise self.refusal
         self.processes.append(_Process(self, worker, {"words": words, **options}))
 
 
@@ -165,6 +169,16 @@ class WorkersTests(SynchronousTestCase):
         self.reactor.advance(0.1)
         self.assertEqual(len(self.processes), count + 1)
         self.assertFalse(self.processes[1].over)
+
+    def test_a_worker_that_cannot_be_started_now(self) -> None:
+        self.reactor.refusal = OSError(errno.EAGAIN, "no")
+        self.processes[0].ends(1)
+        self.reactor.advance(0.1)
+        self.assertEqual(self.workers.missing(), ["worker 1", "worker 2"])
+        self.assertEqual(self.events[-1]["how"], os.strerror(errno.EAGAIN))
+        self.reactor.refusal = None
+        self.reactor.advance(0.2)
+        self.assertEqual(len(self.processes), 3)
 
     def test_how_it_ended_is_logged(self) -> None:
         first, second = self.processes

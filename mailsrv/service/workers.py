@@ -4,6 +4,7 @@ A worker serves the front ends at the doors that the main process bound. One tha
 followed by a new one at once; one that dies again and again, after ever longer pauses.
 """
 
+import errno
 import os
 import re
 import signal
@@ -209,9 +210,12 @@ class Workers(Service):
         worker.gone.addCallback(lambda how: self._ended(number, worker, how))
         pipes: dict[int, str | int] = {ORDERS: "w", 1: "r", 2: "r", REPORTS: "r"}
         pipes.update(enumerate(self._doors.descriptors, FIRST_DOOR))
-        self._reactor.spawnProcess(
-            worker, COMMAND[0], COMMAND, env=_environment(), path=None, childFDs=pipes
-        )
+        try:
+            self._reactor.spawnProcess(
+                worker, COMMAND[0], COMMAND, env=_environment(), path=None, childFDs=pipes
+            )
+        except OSError as error:  # of memory or processes there may be more later
+            worker.gone.callback(os.strerror(error.errno or errno.EIO))
 
     def _ended(self, number: int, worker: Worker, how: str) -> None:
         del self._workers[number]
