@@ -70,6 +70,12 @@ class LoadTests(LoadCase):
             msgspec.structs.replace(loaded.link, socket=Path(), token_file=Path()), link
         )
 
+    def test_the_other_examples_are_read(self) -> None:
+        names = {path.name for path in EXAMPLE.parent.glob("*.toml")}
+        self.assertEqual(names, {"mailsrv.toml", "workers.toml", "primary.toml", "secondary.toml"})
+        for name in names:
+            settings.load(EXAMPLE.parent / name)
+
     def test_unknown_key(self) -> None:
         self.assertEqual(
             self.refused('hostname="a"\n[imap]\nlisten_ssl=[]'),
