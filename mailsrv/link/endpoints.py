@@ -4,6 +4,7 @@ TLS 1.3 with the one authority that the configuration names and no other; the ce
 have the name (rfc9525). On one machine a unix socket, which the file system guards.
 """
 
+import os
 from pathlib import Path
 
 from OpenSSL import SSL
@@ -21,11 +22,17 @@ from mailsrv.settings import Primary
 
 CONNECT_SECONDS = 5.0
 
+LONGEST_PATH = 107
+"""Octets of a unix socket's path (sockaddr_un of Linux, with its final NUL)."""
+
 
 def client_endpoint(primary: Primary, reactor: object) -> IStreamClientEndpoint:
     """The endpoint of a primary; InvalidInput names what is wrong with its settings."""
     kind, _, rest = primary.endpoint.partition(":")
     if kind == "unix" and rest:
+        if len(os.fsencode(rest)) > LONGEST_PATH:
+            # the reactor would only notice a time-out
+            raise InvalidInput(f"expected a path of at most {LONGEST_PATH} octets, got {rest}")
         return UNIXClientEndpoint(reactor, rest, timeout=CONNECT_SECONDS)
     host, _, port = rest.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")

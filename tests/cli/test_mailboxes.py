@@ -1,6 +1,5 @@
 """Where mailboxes lie and how they move, as an operator types it."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +8,10 @@ from unittest import mock
 from mailsrv.cli import mailboxes
 from mailsrv.cli.main import now
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import Unavailable
+from mailsrv.errors import InvalidInput, Unavailable
+from mailsrv.link.endpoints import client_endpoint
 from mailsrv.link.mover import Moved
-from mailsrv.settings import load
+from mailsrv.settings import Primary, load
 from tests.cli.test_commands import ADDRESS, CommandTestCase
 
 MOVED = Moved(mailbox="f" * 24, octets=3 * 1024**2, waiting=2, pause=0.25, seconds=4.0)
@@ -23,7 +23,8 @@ class MailboxTests(CommandTestCase):
         self.ok("init", str(self.folder), "--hostname", "mail.example.com", config=False)
         with self.config.open("a") as file:
             file.write(
-                '\n[link]\nname = "a"\n[link.primaries.b]\nendpoint = "unix:/nowhere/link.sock"\n'
+                '\n[link]\nname = "a"\nsocket = "/nowhere/a.sock"\n'
+                '[link.primaries.b]\nendpoint = "unix:/nowhere/link.sock"\n'
             )
         self.ok("domain", "add", "example.com")
         self.ok("alias", "add", ADDRESS)
@@ -64,7 +65,8 @@ class MailboxTests(CommandTestCase):
         self.ok("password", ADDRESS, "--start-over")
         rows = self.json("mailbox", "show", ADDRESS)
         self.assertEqual(
-            [(row["state"], row["primary"]) for row in rows], [("archived", "a"), ("current", "a")]
+            sorted((row["state"], row["primary"]) for row in rows),
+            [("archived", "a"), ("current", "a")],
         )
         self.assertIn("archived", self.ok("mailbox", "show", ADDRESS))
 
@@ -121,6 +123,11 @@ class MailboxTests(CommandTestCase):
             self.refused("mailbox", "move", ADDRESS, "b"),
         )
 
+    def test_a_socket_whose_path_no_system_takes(self) -> None:
+        primary = Primary(endpoint=f"unix:/{'long' * 30}")
+        error = self.assertRaises(InvalidInput, client_endpoint, primary, None)
+        self.assertIn("at most 107 octets", str(error))
+
     def test_nobody_listens(self) -> None:
         self.ok("password", ADDRESS)
         (self.folder / "link.token").write_text("operator " + "0" * 64 + "\n")
@@ -138,5 +145,5 @@ class MailboxTests(CommandTestCase):
         )
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(done.stdout, "")
-        self.assertIn("primary a at unix:", json.loads(done.stderr)["error"])
+        self.assertTrue(done.stderr.startswith('{"error": "primary a at unix:'), done.stderr)
         self.assertEqual(self.primary(), "a")
