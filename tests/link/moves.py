@@ -1,5 +1,7 @@
 """Two primaries and an operator's link to each, without sockets: for tests of moves."""
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,7 +23,9 @@ from tests.store.two_volumes import Primary, TwoVolumes
 
 @cache
 def template() -> TwoVolumes:
-    return TwoVolumes(Path(mkdtemp(prefix="mailsrv-moves-"))).fill()
+    base = Path(mkdtemp(prefix="mailsrv-moves-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    return TwoVolumes(base).fill()
 
 
 @attrs.define
