@@ -12,7 +12,7 @@ from twisted.trial.unittest import SkipTest
 from mailsrv.directory.directory import Directory
 from mailsrv.keys.filekey import FileKey, derive_file_key
 from tests.faults import memory
-from tests.faults.common import now
+from tests.faults.common import SOAK, now
 from tests.faults.link_case import LinkTestCase
 from tests.faults.link_frames import UP
 from tests.faults.link_model import Append, Deliver
@@ -49,7 +49,7 @@ class LeaseTests(LinkTestCase):
         self.eventually(lambda: self.held() == 0, seconds)
 
     def test_the_key_is_there_while_it_is_needed_and_then_gone(self) -> None:
-        for _ in range(3):
+        for _ in range(10 if SOAK else 1):
             self.a.client().ok("NOOP")
             self.do(Append("INBOX", "more"))
             self.assertGreater(self.held(), 0)

@@ -71,6 +71,7 @@ class PatientTests(LinkTestCase):
         proxy.delay, proxy.octets_per_second = 0.0, 5 * 1024
         self.do(Append("INBOX", "fifth"))
         self.do(Store("INBOX", self.box.uids("INBOX"), "\\Flagged"))
+        proxy.heal()
         self.agree()
 
     def test_a_slow_reader_holds_back_only_itself(self) -> None:
