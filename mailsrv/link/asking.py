@@ -4,11 +4,11 @@ A primary that does not serve an alias says which one does. A login or a deliver
 a session is entered there with the key that it has here, and goes on: its client sees a pause.
 """
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -225,12 +225,8 @@ def _moved(held: Held, end: Any) -> None:
             waiter.callback(end)
 
 
-def behind(work: Coroutine[Any, Any, Any]) -> Deferred[Any]:
-    """Work that nobody waits for and that may fail: what it was for is tried again elsewhere."""
-    return Deferred.fromCoroutine(work).addErrback(expected)
-
-
 def expected(failure: Failure) -> None:
     """Pass over an error that is nobody's concern; another one is logged."""
-    if not isinstance(failure.value, MailsrvError) and isinstance(failure.value, Exception):
-        log_unexpected(failure.value)
+    error = failure.value
+    if not isinstance(error, MailsrvError | CancelledError | None):
+        log_unexpected(error)

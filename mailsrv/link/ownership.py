@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mailsrv.errors import Elsewhere, KeyGone, MailsrvError, NoSuchFolder, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.asking import Asking, behind, expected, resumed
+from mailsrv.link.asking import Asking, expected, resumed
 from mailsrv.link.client import PrimaryLink
 from mailsrv.link.frames import NoteBody
 from mailsrv.link.held import Held, tell_revoked
@@ -46,7 +46,8 @@ class Ownership:
         self._vault = vault
         asking.missed = self.watch
         self._stale: dict[Held, None] = {}
-        self._looking = 0
+        self._looks: dict[Held, Deferred[None]] = {}
+        self._busy = False
         self.entering: dict[str, IListener | None] = {}
         """Listeners of sessions whose login is under way; who was revoked already is removed."""
 
@@ -83,6 +84,8 @@ class Ownership:
 
     async def _resume(self, link: PrimaryLink, line: Line) -> None:
         everyone = self._asking.sessions.at(link.name)
+        for held in everyone:
+            self._look_no_more(held)
         for start in range(0, len(everyone), RESUMED_AT_ONCE):
             batch = everyone[start : start + RESUMED_AT_ONCE]
             answers = await line.call(Ask(Resume(tuple(resumed(held) for held in batch))))
@@ -121,20 +124,33 @@ class Ownership:
     def watch(self, held: Held) -> None:
         """Look, when it is its turn, at the folders of a session that may have missed something."""
         if held.listener is not None:
+            self._look_no_more(held)
             self._stale[held] = None
-            if self._looking < LOOKED_AT_ONCE:
-                self._looking += 1
-                behind(self._look())
+            self._look()
 
-    async def _look(self) -> None:
-        try:
-            while self._stale:
-                held = next(iter(self._stale))
-                del self._stale[held]
-                if self._asking.sessions.holds(held):
-                    await self._look_at(held)
-        finally:
-            self._looking -= 1
+    def _look(self) -> None:
+        # a look may end at once, and then it leads straight back here
+        if self._busy:
+            return
+        self._busy = True
+        while self._stale and len(self._looks) < LOOKED_AT_ONCE:
+            held = next(iter(self._stale))
+            del self._stale[held]
+            if self._asking.sessions.holds(held):
+                look = self._looks[held] = Deferred.fromCoroutine(self._look_at(held))
+                look.addErrback(expected).addBoth(self._looked, held, look)
+        self._busy = False
+
+    def _looked(self, _: None, held: Held, look: Deferred[None]) -> None:
+        if self._looks.get(held) is look:
+            del self._looks[held]
+            self._look()
+
+    def _look_no_more(self, held: Held) -> None:
+        """What a look has asked and not heard would only be asked twice."""
+        look = self._looks.pop(held, None)
+        if look is not None:
+            look.cancel()
 
     async def _look_at(self, held: Held) -> None:
         held.tell(FOLDER_LIST, 0)

@@ -364,6 +364,26 @@ class TestReconnected(FollowingCase):
         asked[0].answer.callback(answer)
         self.assertEqual(len(self.one.peer.asked(ChangesSince)), 17)
 
+    def test_a_link_that_breaks_and_breaks_does_not_add_to_the_looks(self) -> None:
+        entered = self.enter(Listener())
+        Outcome(self.store.changes(entered, 7, 1, True))
+        answer = Changes(modseq=10, uidnext=1, changed=[], vanished=())
+        self.waiting(self.one, ChangesSince).answer.callback(answer)
+        for _ in range(5):
+            self.one.lose()
+            self.clock.advance(5)  # long enough for any pause
+            self.one.answer_resume()
+            self.waiting(self.one, ChangesSince)
+
+    def test_looks_end_with_the_store(self) -> None:
+        for _ in range(400):
+            self.enter(Listener())
+        self.one.lose()
+        self.clock.advance(1)
+        self.one.answer_resume()
+        self.store.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_a_login_revoked_before_it_was_open(self) -> None:
         listener = Listener()
         outcome = Outcome(self.store.login(ADDRESS, "password", "imap", listener))

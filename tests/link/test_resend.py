@@ -1,5 +1,6 @@
 """Whatever breaks while a request is under way, it is done once and its answer is the true one."""
 
+import os
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,13 +13,16 @@ from mailsrv.store.values import (
     DELETED,
     FLAGGED,
     Access,
+    Delivery,
     Flags,
     NewMessage,
     StoreFlags,
 )
 from tests.link.cases import RemoteCase
-from tests.store.conformance import ADDRESS, Client, Listener, delivery, message, new
+from tests.store.conformance import ADDRESS, RECEIVED, Client, Listener, delivery, message, new
 from tests.store.world import until
+
+SOAK = bool(os.environ.get("MAILSRV_SOAK"))
 
 
 @attrs.define
@@ -223,27 +227,51 @@ class TestCutAtEveryFrame(RemoteCase):
 
 
 class TestCutAtRandom(RemoteCase):
-    async def test_many_writes_over_a_link_that_breaks_and_breaks(self) -> None:
-        choice = random.Random(1)
-        self.front.cut = lambda _way, _data: choice.random() < 0.1
+    """Two front ends, a link that breaks at any frame, leases that end, a primary that restarts."""
+
+    timeout = 120
+    lease_seconds = 0.05
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.other = await self.world.frontend()
+
+    async def run_with(self, choice: random.Random) -> None:
         access = await self.enter(Listener())
-        subjects: list[str] = []
-        for number in range(60):
-            subject = f"s{number}"
-            subjects.append(subject)
-            if number % 3:
-                await self.store.append(access, "INBOX", [new(subject)], None)
-            else:
-                await self.store.deliver(self.alias, delivery(subject))
+        inbox = (await self.store.select(access, "INBOX", True)).folder
+        wanted = {"INBOX": await self.contents(access), "Archive": []}
+        wanted["Archive"] = await self.contents(access, "Archive")
+        self.front.cut = lambda _way, _data: choice.random() < 0.12
+        for number in range(40):
+            octets, kind = message(f"{inbox.uidnext}-{number}"), choice.randrange(5)
+            if kind <= 1:
+                appended = await self.store.append(access, "INBOX", [NewMessage(octets)], None)
+                wanted["INBOX"].append(octets)
+            elif kind == 2:
+                store = choice.choice((self.store, self.other.store))
+                name = f"delivery-{octets!r}"
+                await store.deliver(self.alias, Delivery(octets, name, RECEIVED))
+                wanted["INBOX"].append(octets)
+            elif kind == 3 and wanted["INBOX"]:
+                appended = await self.store.append(access, "INBOX", [NewMessage(octets)], None)
+                uids = ((appended.uids[0],) * 2,)
+                moved = await self.store.move(access, inbox.id, uids, "Archive", None)
+                self.assertEqual(moved.source, appended.uids)
+                wanted["Archive"].append(octets)
+            elif choice.random() < 0.2:
+                await self.world.primary.stop()
+                self.world.primary.start()
         self.front.cut = None
         await self.front.up()
-        await self.store.poll(access)
-
-        async def stored() -> list[bytes]:
-            return sorted(await self.contents(access))
-
-        for _ in range(50):
-            if len(await stored()) >= len(subjects):
+        for _ in range(100):
+            await self.store.poll(access)
+            if len(await self.contents(access)) >= len(wanted["INBOX"]):
                 break
-        self.assertEqual(await stored(), sorted(message(one) for one in subjects))
+        for name, contents in wanted.items():
+            self.assertEqual(sorted(await self.contents(access, name)), sorted(contents))
+        self.store.logout(access)
+
+    async def test_all_is_there_once(self) -> None:
+        for seed in range(30 if SOAK else 2):
+            await self.run_with(random.Random(seed))
         self.assertTrue(len(self.front.connections) > 5)
