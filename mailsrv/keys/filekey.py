@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 from mailsrv.errors import InvalidInput
 from mailsrv.keys.passwords import prepare_password
 from mailsrv.keys.quiet import Quiet
+from mailsrv.keys.wiping import wipe
 
 FILE_KEY_ROUNDS = 64007
 SALT_LENGTH = 16
@@ -35,7 +36,10 @@ class FileKey(Quiet, frozen=True):
         """Return the value for ``PRAGMA key``: ``raw:`` and 96 hex digits. It is the secret."""
         # The length is checked above because SQLite3MC takes raw: with any other length as a
         # passphrase, without a word.
-        return f"raw:{self.raw.hex()}{self.salt.hex()}"
+        digits = self.raw.hex()
+        text = f"raw:{digits}{self.salt.hex()}"
+        wipe(digits)
+        return text
 
     def pack(self) -> bytes:
         """Return 48 octets, key then salt, to be sealed or put into the vault."""

@@ -31,6 +31,7 @@ from mailsrv.errors import (
     WrongKey,
 )
 from mailsrv.keys.filekey import FileKey
+from mailsrv.keys.wiping import wipe
 
 BUSY_MILLISECONDS = 5000
 """How long a writer waits for another one before MailboxBusy."""
@@ -42,6 +43,9 @@ _PAGE = 4096
 _CLEAR_HEADER = bytes.fromhex("1000020220402020")
 """Octets 16 to 23 of every mailbox file, which the cipher leaves readable: page size 4096, WAL,
 32 octets reserved in each page, and three constants of SQLite."""
+
+_SAME_LENGTH = f"PRAGMA nil='raw:{'0' * 96}'"
+"""Means nothing to SQLite; as long as the statement that gives a key."""
 
 _ANY_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -226,7 +230,7 @@ def _connect(name: str, key: FileKey, flags: int, busy_milliseconds: int) -> aps
         # for a connection that is just closing.
         connection.set_busy_timeout(busy_milliseconds)
         connection.pragma("cipher", "chacha20")
-        connection.pragma("key", key.pragma())
+        _unlock(connection, key)
         connection.pragma("journal_mode", "WAL")
         connection.pragma("busy_timeout", busy_milliseconds)
         connection.pragma("synchronous", "NORMAL")
@@ -241,6 +245,19 @@ def _connect(name: str, key: FileKey, flags: int, busy_milliseconds: int) -> aps
             raise DiskFull("the volume is full") from error
         raise
     return connection
+
+
+def _unlock(connection: apsw.Connection, key: FileKey) -> None:
+    """Give the key, and leave no text of it behind in memory."""
+    text = key.pragma()
+    statement = f"PRAGMA key='{text}'"
+    try:
+        connection.execute(statement, can_cache=False).fetchall()
+    finally:
+        wipe(statement)
+        wipe(text)
+    # SQLite wipes nothing that it frees, and puts a statement of the same length in its place
+    connection.execute(_SAME_LENGTH, can_cache=False).fetchall()
 
 
 def _found_no_room(error: BaseException, connection: apsw.Connection) -> bool:
@@ -268,7 +285,7 @@ def _reads_without_authentication(path: Path, key: FileKey) -> bool:
     try:
         connection.pragma("cipher", "chacha20")
         connection.pragma("hmac_check", 0)
-        connection.pragma("key", key.pragma())
+        _unlock(connection, key)
         # Octets that a wrong key deciphered do not give this number by chance.
         return 0 < int(connection.pragma("user_version")) < 2**16
     except apsw.Error:

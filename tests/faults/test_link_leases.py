@@ -43,7 +43,7 @@ class LeaseTests(LinkTestCase):
         pid = pid or self.pid
         if not memory.readable(pid):
             raise SkipTest("reading the memory of another process is not allowed here")
-        return memory.count(pid, self.key.raw)
+        return memory.count(pid, self.key.raw, self.key.raw.hex().encode())
 
     def gone(self, seconds: float) -> None:
         self.eventually(lambda: self.held() == 0, seconds)

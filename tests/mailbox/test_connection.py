@@ -1,6 +1,7 @@
 """Opening files, and a name of its own for everything that can go wrong with them."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -78,6 +79,11 @@ class OpeningTests(MailboxTestCase):
             def pragma(self, name: str, *values: object, **others: object) -> object:
                 asked.append(name)
                 return real(self, name, *values, **others)
+
+            def execute(self, statement: str, *values: object, **others: object) -> object:
+                words = re.match("PRAGMA (key)=", statement)
+                asked.extend(words.groups() if words else ())
+                return super().execute(statement, *values, **others)
 
         with mock.patch.object(connections.apsw, "Connection", Spy):
             self.open()
