@@ -129,6 +129,12 @@ class Session:
             self.folder = folder
         return self._client
 
+    def catch_up(self, folder: str, messages: int) -> None:
+        """Wait until the client was told of so many: of others its commands would do nothing."""
+        client = self.client(folder)
+        if not eventually(lambda: bool(client.ok("NOOP")) and client.exists == messages):
+            raise AssertionError(f"told of {client.exists} messages in {folder}, not {messages}")
+
     def see(self) -> Seen:
         """The mailbox, once mail that waits sealed has been merged into it."""
         client = self.client()
@@ -282,6 +288,8 @@ def _set(uids: list[int]) -> str:
 def perform(change: Change, session: Session, box: Box) -> list[Box]:
     """The boxes that the mailbox may be afterwards: one, unless no answer came."""
     after = copy.deepcopy(box)
+    if isinstance(change, Transfer | Store | Expunge):
+        session.catch_up(change.folder, len(box.folders[change.folder]))
     try:
         answer = asked(change, session)
     except Refused:
