@@ -55,6 +55,8 @@ class _SessionRequest:
 
     def __call__(self, line: Line) -> Ask:
         held, now = self._held, self._clock.seconds()
+        if line.connection.welcome.primary != held.home:
+            raise Elsewhere(held.home)  # it has gone from there meanwhile, and so has its key
         self._line, self.sent = line, now
         lent = None
         if self._operation.keyed and not held.lease.holds(line, now):

@@ -101,6 +101,7 @@ class Calls:
             size,
             self._budget,
             lambda octets: self._outbox.push(Credit(id=id_, answer=True, octets=octets)),
+            owner=self._outbox,
         )
         if asked.over:
             asked.incoming.close()

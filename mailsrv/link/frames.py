@@ -12,9 +12,13 @@ import msgspec
 from msgspec import Meta
 
 from mailsrv.errors import InvalidInput
+from mailsrv.link.limits import MIB
 
 VERSION = 1
 """Of the frames and of the operations together; both sides must speak the same."""
+
+PLAIN = 4 * MIB
+"""Octets of the arguments of an operation that carries no messages."""
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -135,6 +139,10 @@ class Operation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: ClassVar[str]
     answer: ClassVar[Any]
     """Type of the answer, as msgspec decodes it."""
+    carries: ClassVar[bool] = False
+    """Whether messages are among the arguments; without them no body is longer than ``PLAIN``."""
+    lasting: ClassVar[bool] = False
+    """Whether it goes on when its caller cancels, and is counted until it has ended."""
 
     @property
     def weight(self) -> int:

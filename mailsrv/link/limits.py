@@ -28,6 +28,8 @@ class LinkLimits:
     """Long answers of one link in memory at once; calls that would add to them wait."""
     body_octets: int = 256 * MIB
     """Long bodies in memory at once; the others wait for room, first come, first served."""
+    stall_seconds: float = 30.0
+    """A long body of which nothing comes for so long is given up."""
     connections: int = 64
     open_seconds: float = 5.0
     """From accept to Welcome."""

@@ -190,6 +190,7 @@ class TakeRows(Operation, frozen=True):
 
     name: ClassVar[str] = "take_rows"
     answer: ClassVar[Any] = None
+    carries: ClassVar[bool] = True
     aside: bool
     rows: Annotated[list[WaitingRow], Meta(max_length=LISTED_AT_ONCE)]
 

@@ -12,9 +12,10 @@ from msgspec import Meta
 
 from mailsrv.keys.quiet import Quiet
 from mailsrv.link.frames import NoteBody, Operation, Sealed, Session
+from mailsrv.link.limits import MIB
 from mailsrv.mailbox.criteria import Criteria, Found
+from mailsrv.mailbox.fetch import MAX_BYTES
 from mailsrv.mailbox.values import (
-    LARGE,
     Appended,
     Changes,
     Copied,
@@ -29,6 +30,7 @@ from mailsrv.mailbox.values import (
     StoreResult,
     UidSet,
 )
+from mailsrv.mailbox.values import Number as Integer
 from mailsrv.store.values import (
     Access,
     Delivered,
@@ -41,6 +43,12 @@ from mailsrv.store.values import (
 
 RESUMED_AT_ONCE = 500
 """Sessions in one Resume."""
+
+APPENDED_AT_ONCE = 10_000
+"""Messages in one Append."""
+
+LONGEST = 64 * MIB
+"""What the whole of a section may be: read alone, while no other long answer is in memory."""
 
 Number = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Secret = Annotated[bytes, Meta(max_length=65536)]
@@ -105,6 +113,7 @@ class LoginScram(QuietOperation, frozen=True):
 class ScramChallengeOf(QuietOperation, frozen=True):
     name: ClassVar[str] = "scram_challenge"
     answer: ClassVar[Any] = ScramChallenge
+    lasting: ClassVar[bool] = True
 
     address: Address
 
@@ -131,6 +140,7 @@ class Resume(QuietOperation, frozen=True):
 
     name: ClassVar[str] = "resume"
     answer: ClassVar[Any] = list[Access | str]
+    lasting: ClassVar[bool] = True
 
     sessions: Annotated[tuple[Resumed, ...], Meta(max_length=RESUMED_AT_ONCE)]
 
@@ -206,9 +216,10 @@ class Select(SessionOperation, frozen=True):
 class Append(SessionOperation, frozen=True):
     name: ClassVar[str] = "append"
     answer: ClassVar[Any] = Appended
+    carries: ClassVar[bool] = True
 
     folder: str
-    messages: list[NewMessage]
+    messages: Annotated[list[NewMessage], Meta(max_length=APPENDED_AT_ONCE)]
     write_id: str
 
 
@@ -216,33 +227,34 @@ class Fetch(SessionOperation, frozen=True):
     name: ClassVar[str] = "fetch"
     answer: ClassVar[Any] = FetchPage
 
-    folder_id: int
+    folder_id: Integer
     request: FetchRequest
 
     @property
     def weight(self) -> int:
-        return self.request.max_bytes
+        return max(0, min(self.request.max_bytes, MAX_BYTES))
 
 
 class Read(SessionOperation, frozen=True):
     name: ClassVar[str] = "read"
     answer: ClassVar[Any] = bytes | None
 
-    folder_id: int
-    uid: int
+    folder_id: Integer
+    uid: Integer
     section: Section
 
     @property
     def weight(self) -> int:
-        return LARGE if self.section.length is None else self.section.length
+        length = self.section.length
+        return LONGEST if length is None else max(0, min(length, LONGEST))
 
 
 class ChangesSince(SessionOperation, frozen=True):
     name: ClassVar[str] = "changes"
     answer: ClassVar[Any] = Changes
 
-    folder_id: int
-    since: int
+    folder_id: Integer
+    since: Integer
     claim_recent: bool
 
 
@@ -250,7 +262,7 @@ class Store(SessionOperation, frozen=True):
     name: ClassVar[str] = "store_flags"
     answer: ClassVar[Any] = StoreResult
 
-    folder_id: int
+    folder_id: Integer
     change: StoreFlags
     write_id: str
 
@@ -259,7 +271,7 @@ class Expunge(SessionOperation, frozen=True):
     name: ClassVar[str] = "expunge"
     answer: ClassVar[Any] = Expunged
 
-    folder_id: int
+    folder_id: Integer
     uids: UidSet
     write_id: str
 
@@ -268,7 +280,7 @@ class Copy(SessionOperation, frozen=True):
     name: ClassVar[str] = "copy"
     answer: ClassVar[Any] = Copied
 
-    folder_id: int
+    folder_id: Integer
     uids: UidSet
     to: str
     write_id: str
@@ -278,7 +290,7 @@ class Move(SessionOperation, frozen=True):
     name: ClassVar[str] = "move"
     answer: ClassVar[Any] = Copied
 
-    folder_id: int
+    folder_id: Integer
     uids: UidSet
     to: str
     write_id: str
@@ -288,7 +300,7 @@ class Search(SessionOperation, frozen=True):
     name: ClassVar[str] = "search"
     answer: ClassVar[Any] = Found
 
-    folder_id: int
+    folder_id: Integer
     criteria: Criteria
 
 
@@ -304,6 +316,7 @@ class QuotaOf(SessionOperation, frozen=True):
 class Resolve(QuietOperation, frozen=True):
     name: ClassVar[str] = "resolve"
     answer: ClassVar[Any] = Recipient
+    lasting: ClassVar[bool] = True
 
     address: Address
 
@@ -311,6 +324,8 @@ class Resolve(QuietOperation, frozen=True):
 class Deliver(QuietOperation, frozen=True):
     name: ClassVar[str] = "deliver"
     answer: ClassVar[Any] = Delivered
+    carries: ClassVar[bool] = True
+    lasting: ClassVar[bool] = True
 
     alias: ObjectId
     delivery: Delivery
@@ -348,7 +363,7 @@ class Changed(NoteBody, frozen=True):
     name: ClassVar[str] = "changed"
 
     session: Session
-    folder_id: int
+    folder_id: Integer
     modseq: int
 
 

@@ -68,7 +68,7 @@ class Peer:
         self._notes = notes
         self._outbox = Outbox(send, limits.queued_octets, overflow)
         self._calls = Calls(self._outbox, budget, clock, limits.in_flight, limits.body_limit)
-        self._served = Served(self._outbox, budget, handler, accepts, limits)
+        self._served = Served(self._outbox, budget, handler, accepts, clock, limits)
         self._takes: dict[type[Frame], Callable[[Any], bool]] = {
             Call: self._take_call,
             Answer: lambda frame: self._calls.answered(frame.id, frame.body),

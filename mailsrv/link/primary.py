@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import attrs
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from zope.interface import implementer
 
-from mailsrv.errors import Elsewhere, InvalidInput, KeyGone, MailsrvError
+from mailsrv.errors import Elsewhere, InvalidInput, KeyGone, MailsrvError, Unavailable
 from mailsrv.link.connection import ILinkHandler, LinkConnection, MakeHandler, WelcomeParts
 from mailsrv.link.frames import Lent, NoteBody, Operation, decode_body
 from mailsrv.link.listening import Announcer, Ear
@@ -40,6 +40,12 @@ from mailsrv.store.interfaces import IKeeper, IListener, IPrimary
 from mailsrv.store.values import Access, ScramProof
 
 ENDED = "this session has ended: log in again"
+
+SESSIONS = 50_000
+"""Of one link: more than a process can have clients."""
+
+LOGINS_AT_ONCE = 96
+"""Of one link: more than a front end of ours begins, fewer than all that may wait here."""
 
 
 @attrs.define(eq=False)
@@ -68,6 +74,8 @@ class FrontEnd:
         self._sessions: dict[str, _Session] = {}
         self._aliases: dict[str, set[str]] = {}
         self._lost = False
+        self._logins = 0
+        self._resuming = DeferredLock()
         self._announcer = Announcer(lambda: connection.peer)
         self._does: dict[type[Operation], Callable[[Any], Any]] = {
             Login: lambda call: self._login(call.operation),
@@ -117,7 +125,15 @@ class FrontEnd:
 
     # Sessions
 
+    def _require_room(self, logins: int, sessions: int) -> None:
+        """Unavailable where this link has its share of what all front ends need."""
+        if self._logins + logins > LOGINS_AT_ONCE:
+            raise Unavailable(f"{LOGINS_AT_ONCE} logins are under way on this link: try again")
+        if len(self._sessions) + sessions > SESSIONS:
+            raise Unavailable(f"a link has at most {SESSIONS} sessions")
+
     async def _login(self, asked: Login) -> LoggedIn:
+        self._require_room(logins=1, sessions=1)
         about = (asked.address, asked.session)
         secret = self._opener.open(asked.secret, PASSWORD, asked.number, *about)
         try:
@@ -130,6 +146,7 @@ class FrontEnd:
         return LoggedIn(_on_the_wire(access), self._sealed(key, asked))
 
     async def _login_scram(self, asked: LoginScram) -> LoggedIn:
+        self._require_room(logins=1, sessions=1)
         about = (asked.address, asked.session)
         secret = self._opener.open(asked.secret, PROOF, asked.number, *about)
         proof = decode_body(ScramProof, secret)
@@ -150,15 +167,21 @@ class FrontEnd:
     async def _entering(
         self, id_: str, opening: Deferred[Any], access_of: Callable[[Any], Access]
     ) -> Any:
-        """Wait for a login. One that nobody wants any more by then is closed at once."""
-        self._forget(id_)
+        """Wait for a login. One that nobody wants any more by then is closed at once.
+
+        What there is of its id ends: who asks again has not heard of it.
+        """
+        self._end(id_)
         session = self._sessions[id_] = _Session(login=opening)
+        self._logins += 1
         try:
             opened = await opening
         except BaseException:
             if self._sessions.get(id_) is session:
                 del self._sessions[id_]
             raise
+        finally:
+            self._logins -= 1
         access = access_of(opened)
         if self._sessions.get(id_) is not session:
             self._store.logout(access)
@@ -197,6 +220,11 @@ class FrontEnd:
         return succeed(None)
 
     async def _resume(self, asked: Resume) -> list[Access | str]:
+        async with self._resuming:  # each looks much up, and there may be many
+            self._require_room(logins=0, sessions=len(asked.sessions))
+            return await self._enter_again(asked)
+
+    async def _enter_again(self, asked: Resume) -> list[Access | str]:
         accesses = [one.access for one in asked.sessions]
         ears = [self._ear(one.access.session, one.listens) for one in asked.sessions]
         answers = await self._store.resume(accesses, ears)

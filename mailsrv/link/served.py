@@ -12,11 +12,13 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from mailsrv.errors import InvalidInput, Unavailable
 from mailsrv.link.failures import describe
 from mailsrv.link.frames import (
+    PLAIN,
     Answer,
     Begin,
     Call,
@@ -56,9 +58,15 @@ class IHandler(Protocol):
 class _Served:
     call: Call
     incoming: Incoming | None = None
+    stalled: IDelayedCall | None = None
     work: Deferred[Any] | None = None
     weight: int = 0
     cancelled: bool = False
+
+    def arrived(self) -> None:
+        """Nothing more is expected of its body."""
+        if self.stalled is not None and self.stalled.active():
+            self.stalled.cancel()
 
 
 class Served:
@@ -70,12 +78,15 @@ class Served:
         budget: Budget,
         handler: IHandler,
         accepts: Mapping[str, type[Operation]],
+        clock: IReactorTime,
         limits: LinkLimits,
     ) -> None:
         self._outbox = outbox
         self._budget = budget
         self._handler = handler
         self._accepts = accepts
+        self._clock = clock
+        self._stall_seconds = limits.stall_seconds
         self._in_flight = limits.in_flight
         self._body_limit = limits.body_limit
         self._unsent_limit = limits.unsent_octets
@@ -98,17 +109,23 @@ class Served:
 
     def begun(self, call: Call, size: int) -> None:
         """A call came whose body follows."""
-        if size > self._body_limit:
-            sentence = f"{call.operation} of {size} octets, at most {self._body_limit}"
-            self.refuse(call.id, InvalidInput(sentence))
-            return
         served = self._admit(call)
-        if served is not None:
+        if served is None:
+            return
+        kind = self._accepts[call.operation]
+        most = self._body_limit if kind.carries else min(PLAIN, self._body_limit)
+        if size > most:
+            self._end(served)
+            sentence = f"{call.operation} of {size} octets, at most {most}"
+            self.refuse(call.id, InvalidInput(sentence))
+        else:
             served.incoming = Incoming(
                 size,
                 self._budget,
                 lambda octets: self._outbox.push(Credit(id=call.id, answer=False, octets=octets)),
+                owner=self._outbox,
             )
+            self._watch(served, served.incoming)
 
     def chunk(self, id_: int, data: bytes) -> bool:
         """A piece of a body; False when it belongs to no call."""
@@ -117,8 +134,23 @@ class Served:
             return False
         served.incoming.add(data)
         if served.incoming.complete:
+            served.arrived()
             self._start(served, served.incoming.take())
         return True
+
+    def _watch(self, served: _Served, incoming: Incoming) -> None:
+        """See that the body goes on coming: others wait for the room that is kept for it."""
+        before = incoming.progress
+
+        def look() -> None:
+            if incoming.owed and incoming.progress == before:
+                self._end(served)
+                sentence = f"nothing of the body came for {self._stall_seconds:g} seconds"
+                self.refuse(served.call.id, Unavailable(f"{served.call.operation}: {sentence}"))
+            else:
+                self._watch(served, incoming)
+
+        served.stalled = self._clock.callLater(self._stall_seconds, look)
 
     def cancelled(self, id_: int) -> bool:
         """The caller waits no more; False when there is no such call any more."""
@@ -127,7 +159,8 @@ class Served:
             return self._stop_answer(id_)
         served.cancelled = True
         if served.work is not None:
-            served.work.cancel()
+            if not self._accepts[served.call.operation].lasting:
+                served.work.cancel()
         else:
             self._end(served)
             self.refuse(id_, Unavailable("cancelled"))
@@ -141,6 +174,7 @@ class Served:
     def lost(self) -> None:
         """Nobody waits for answers any more. What runs is left to end."""
         for served in self._served.values():
+            served.arrived()
             if served.incoming is not None:
                 served.incoming.close()
         self._served.clear()
@@ -239,5 +273,6 @@ class Served:
 
     def _end(self, served: _Served) -> None:
         del self._served[served.call.id]
+        served.arrived()
         if served.incoming is not None:
             served.incoming.close()

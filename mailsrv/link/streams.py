@@ -5,7 +5,7 @@ rest when the receiver has reserved room for the whole body from a budget that a
 process share. Pure: no transport, no clock.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from mailsrv.errors import InvalidInput
@@ -19,8 +19,11 @@ Key = tuple[int, bool]
 class Reservation:
     """Room for one body; made by ``Budget.reserve``."""
 
-    def __init__(self, budget: "Budget", octets: int, granted: Callable[[], None]) -> None:
+    def __init__(
+        self, budget: "Budget", octets: int, granted: Callable[[], None], owner: object
+    ) -> None:
         self._budget = budget
+        self.owner = self if owner is None else owner
         self._open = True
         self.octets = octets
         self.held = min(octets, FIRST_CREDIT)
@@ -43,18 +46,21 @@ class Budget:
     """Octets for long bodies. Who finds none left waits: first come, first served.
 
     One body is always let in, whatever its size: a budget can be set too small, but nobody waits
-    for ever.
+    for ever. One owner has half of it at most, so that the others have some too.
     """
 
     def __init__(self, octets: int) -> None:
         self._octets = octets
+        self._held: Counter[object] = Counter()
         self._waiting: deque[Reservation] = deque()
         self._let_in = 0
         self.used = 0
 
-    def reserve(self, octets: int, granted: Callable[[], None]) -> Reservation:
+    def reserve(
+        self, octets: int, granted: Callable[[], None], owner: object = None
+    ) -> Reservation:
         """Take the first credit's worth now; ``granted`` is called when the rest is there too."""
-        reservation = Reservation(self, octets, granted)
+        reservation = Reservation(self, octets, granted, owner)
         self.used += reservation.held
         self._waiting.append(reservation)
         self._serve()
@@ -67,18 +73,29 @@ class Budget:
             self._waiting.remove(reservation)
         else:
             self._let_in -= 1
+            self._held[reservation.owner] -= reservation.octets
+            if not self._held[reservation.owner]:
+                del self._held[reservation.owner]
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting:
-            first = self._waiting[0]
+        while (first := self._next()) is not None:
             if self._let_in and self.used + first.missing > self._octets:
                 return
-            self._waiting.popleft()
+            self._waiting.remove(first)
             self.used += first.missing
             self._let_in += 1
+            self._held[first.owner] += first.octets
             first.held, first.waits = first.octets, False
             first.granted()
+
+    def _next(self) -> Reservation | None:
+        """The longest-waiting of those whose owners have not their share yet."""
+        for one in self._waiting:
+            held = self._held.get(one.owner, 0)
+            if not held or held + one.octets <= self._octets // 2:
+                return one
+        return None
 
 
 class Outgoing:
@@ -115,14 +132,26 @@ class Outgoing:
 class Incoming:
     """A long body that arrives. ``grant`` sends credit to the other side."""
 
-    def __init__(self, size: int, budget: Budget, grant: Callable[[int], None]) -> None:
+    def __init__(
+        self, size: int, budget: Budget, grant: Callable[[int], None], owner: object = None
+    ) -> None:
         self._size = size
         self._grant = grant
         self._credit = FIRST_CREDIT
         self._arrived = 0
         self._body = bytearray()
         self._wanted = True
-        self._reservation = budget.reserve(size, self._granted)
+        self._reservation = budget.reserve(size, self._granted, owner)
+
+    @property
+    def owed(self) -> bool:
+        """Whether the other side may send, and has not."""
+        return self._arrived < min(self._credit, self._size)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Octets that have come, and that were allowed to come: either grows."""
+        return self._arrived, self._credit
 
     @property
     def complete(self) -> bool:

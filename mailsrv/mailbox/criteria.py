@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from mailsrv.mailbox.values import UidSet
+from mailsrv.mailbox.values import Number, UidSet
 
 
 class _Key(msgspec.Struct, frozen=True, tag=True):
@@ -89,13 +89,13 @@ class Date(_Key, frozen=True):
 
 class Size(_Key, frozen=True):
     comparison: Literal["larger", "smaller"]
-    octets: int
+    octets: Number
 
 
 class ModSeq(_Key, frozen=True):
     """Messages with a modseq of at least this (rfc7162:1039)."""
 
-    at_least: int
+    at_least: Number
 
 
 Criteria = (

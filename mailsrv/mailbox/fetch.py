@@ -9,6 +9,7 @@ from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
 import apsw
+from msgspec.structs import replace
 
 from mailsrv.mailbox import contents, sql
 from mailsrv.mailbox.contents import Stored
@@ -18,7 +19,8 @@ from mailsrv.message.scan import Part, body
 from mailsrv.message.sections import filter_fields, locate
 
 MAX_ROWS = 10_000
-"""Rows of a page, whatever the request says."""
+MAX_BYTES = 4 * LARGE
+"""Rows and octets of a page, whatever the request says."""
 
 _LONG_BATCH = 64
 _SECTION_BATCH = 8
@@ -43,6 +45,7 @@ class _Source(NamedTuple):
 def fetch(connection: apsw.Connection, folder_id: int, request: FetchRequest) -> FetchPage:
     """One page of rows in ascending order of UID, inside a transaction of the caller."""
     limit = max(1, min(request.max_rows, MAX_ROWS))
+    request = replace(request, max_bytes=min(request.max_bytes, MAX_BYTES))
     selection = Selection(connection, folder_id, request)
     if request.sections:
         rows = selection.rows(_SECTION_BATCH, _source_columns(request.sections))
@@ -134,7 +137,7 @@ def _page_of_sections(
     for raw in rows:
         columns = raw[:width] if finish is None else finish(raw[:width])
         source = _source(raw[width:])
-        cells = [_cell(connection, source, one, large=LARGE) for one in request.sections]
+        cells = _cells(connection, source, request.sections)
         page.append((*columns, *cells))
         long = chain(columns, cells)
         octets += sum([len(cell) for cell in long if isinstance(cell, (bytes, str))])
@@ -149,6 +152,18 @@ def _body_finisher(request: FetchRequest) -> Callable[[Row], Row] | None:
         return None
     at = 1 + request.columns.index("body")
     return lambda row: (*row[:at], body(contents.decode_root(row[at])), *row[at + 1 :])
+
+
+def _cells(
+    connection: apsw.Connection, source: _Source, sections: tuple[Section, ...]
+) -> list[bytes | int | None]:
+    """The sections of one message: what exceeds ``LARGE`` together is to be read piece by piece."""
+    room, cells = LARGE, []
+    for one in sections:
+        cell = _cell(connection, source, one, large=room)
+        room -= len(cell) if isinstance(cell, bytes) else 0
+        cells.append(cell)
+    return cells
 
 
 def _cell(

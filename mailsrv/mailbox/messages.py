@@ -16,6 +16,7 @@ from mailsrv.mailbox import contents, keywords, sql
 from mailsrv.mailbox import uids as uid_sets
 from mailsrv.mailbox.transaction import Writer
 from mailsrv.mailbox.values import (
+    DATE,
     DELETED,
     MAX_UID,
     SEEN,
@@ -34,7 +35,7 @@ MAX_EXPUNGED_RANGES = 10_000
 """Ranges of expunged UIDs remembered for each folder; older ones fall behind the floor."""
 
 _ALL_FLAGS = 31
-_DATE = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:[0-2]\d|3[01])T[0-2]\d:[0-5]\d:(?:[0-5]\d|60)Z")
+_DATE = re.compile(DATE)
 
 
 class _Position(msgspec.Struct):

@@ -4,11 +4,15 @@ The same values travel through the store and over the link, so every field is so
 that msgspec packs: numbers, text, bytes, tuples and other structs.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+from msgspec import Meta
 
-UidSet = tuple[tuple[int, int], ...]
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""What SQLite can compare with."""
+
+UidSet = tuple[tuple[Number, Number], ...]
 """Ascending, non-overlapping inclusive ranges of UIDs. ``((1, 4294967295),)`` is everything."""
 
 MAX_UID = 4294967295
@@ -27,6 +31,13 @@ SYSTEM_FLAGS: dict[str, int] = {
     "\\Deleted": DELETED,
     "\\Draft": DRAFT,
 }
+
+
+DATE = (
+    r"\A[0-9]{4}-(?:0[1-9]|1[0-2])-(?:[0-2][0-9]|3[01])"
+    r"T[0-2][0-9]:[0-5][0-9]:(?:[0-5][0-9]|60)Z\Z"
+)
+"""What a date and time looks like: ISO 8601, UTC, seconds."""
 
 
 class Flags(msgspec.Struct, frozen=True):
@@ -84,13 +95,16 @@ class Section(msgspec.Struct, frozen=True):
     path: str = ""
     kind: Literal["", "HEADER", "TEXT", "MIME", "HEADER.FIELDS", "HEADER.FIELDS.NOT"] = ""
     fields: tuple[str, ...] = ()
-    start: int = 0
-    length: int | None = None
+    start: Number = 0
+    length: Number | None = None
 
 
 LARGE = 1024 * 1024
-"""A section of more octets is not put into a row: its cell is its size as int, and the caller
-reads it piece by piece with ``read``."""
+"""A section of more octets, or one with which those of a row have more, is not put into the row:
+its cell is its size as int, and the caller reads it piece by piece with ``read``."""
+
+SECTIONS_AT_ONCE = 250
+"""What a request from elsewhere may ask of each message."""
 
 ColumnName = Literal[
     "flags",
@@ -119,14 +133,14 @@ class FetchRequest(msgspec.Struct, frozen=True):
     """Rows of one folder, in ascending UID order, a page at a time."""
 
     uids: UidSet
-    columns: tuple[ColumnName, ...] = ()
-    sections: tuple[Section, ...] = ()
-    changed_since: int | None = None
+    columns: Annotated[tuple[ColumnName, ...], Meta(max_length=len(get_args(ColumnName)))] = ()
+    sections: Annotated[tuple[Section, ...], Meta(max_length=SECTIONS_AT_ONCE)] = ()
+    changed_since: Number | None = None
     """Only messages whose modseq is greater (CHANGEDSINCE, rfc7162:1005)."""
     mark_seen: bool = False
     """Set \\Seen on what this page returns, in the same transaction."""
-    max_rows: int = 1000
-    max_bytes: int = 1024 * 1024
+    max_rows: Number = 1000
+    max_bytes: Number = 1024 * 1024
     """A page ends after the row that passes this many octets."""
 
 
@@ -163,7 +177,7 @@ class StoreFlags(msgspec.Struct, frozen=True):
     uids: UidSet
     operation: Literal["add", "remove", "replace"]
     flags: Flags
-    unchanged_since: int | None = None
+    unchanged_since: Number | None = None
 
 
 class StoreResult(msgspec.Struct, frozen=True):

@@ -57,8 +57,9 @@ class Target:
             raise
 
     def fit(self, sizes: Sizes) -> None:
-        """Give the copy the size of the original."""
+        """Give the copy the size of the original. DiskFull when that does not fit."""
         with self._working():
+            self._require_growth(sizes)
             for part in PARTS:
                 self._resize(part, sizes.of(part))
 
@@ -110,6 +111,7 @@ class Target:
     def seal(self, sizes: Sizes, expected: bytes) -> None:
         """The copy is complete: it is on disk when this returns. MailboxDamaged if it differs."""
         with self._working(), naming(self._path):
+            self._require_growth(sizes)
             for part in PARTS:
                 self._resize(part, sizes.of(part))
             for file in self._files.values():
@@ -165,8 +167,9 @@ class Target:
         old = os.fstat(file).st_size
         if old != size:
             os.ftruncate(file, size)
-            for number in range(min(old, size) // BLOCK, blocks_in(max(old, size))):
-                self._digests.pop((part, number), None)
+            first = min(old, size) // BLOCK
+            for known in [one for one in self._digests if one[0] == part and one[1] >= first]:
+                del self._digests[known]
         if not size:
             # SQLite takes an empty log for none, and nobody has to wonder about it
             os.close(self._files.pop(part))
@@ -177,12 +180,18 @@ class Target:
         if known is None:
             with naming(self._path):
                 known = digest(os.pread(self._opened(part), BLOCK, number * BLOCK))
-            self._digests[part, number] = known
+            if number < blocks_in(os.fstat(self._opened(part)).st_size):
+                self._digests[part, number] = known
         return known
 
     def _close_files(self) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
+
+    def _require_growth(self, sizes: Sizes) -> None:
+        """Room for what is not there yet; what was only announced takes none."""
+        here = sum(os.fstat(file).st_blocks * 512 for file in self._files.values())
+        self._require_room(self._place, sizes.file + sizes.log - here)
 
     @staticmethod
     def _require_room(place: Place, size: int) -> None:

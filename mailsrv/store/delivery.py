@@ -122,6 +122,8 @@ class Deliveries:
         except Exception as error:  # noqa: BLE001
             _fail(batch, error)
             return
+        if written.wrong_key and session is not None and session.leased:
+            self._leases.wrong(session)
         self._note(alias, written)
         for (_, answer), outcome in zip(batch, written.outcomes, strict=True):
             _answer(answer, outcome)

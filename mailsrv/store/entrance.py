@@ -215,12 +215,10 @@ class Entrance:
 
     async def _take_turn(self, prove: Callable[[], Opened]) -> _Admitted:
         await self._turns.acquire()
-        try:
-            if self._workers.closing:
-                raise Unavailable("the server is shutting down")
-            return await self._workers.run(self._admit, prove)
-        finally:
+        if self._workers.closing:
             self._turns.release()
+            raise Unavailable("the server is shutting down")
+        return await self._workers.run_then(self._turns.release, self._admit, prove)
 
     def _enter(self, admitted: _Admitted, who: Newcomer, began: int) -> Access:
         opened = admitted.opened

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from mailsrv.errors import LeaseEnded
+from mailsrv.errors import LeaseEnded, WrongKey
 from mailsrv.keys.vault import Vault
 from mailsrv.store.sessions import Session, Sessions
 
@@ -33,7 +33,8 @@ class _Lease:
 
 
 class Leases:
-    """Reactor's thread. ``ended`` hears of each session whose key was dropped in time.
+    """Reactor's thread. ``ended`` hears of each session whose key was dropped in time, ``wrong``
+    of each whose key turned out to open nothing: mail must not be kept waiting for that one.
 
     One delayed call serves them all: a key stays at most a quarter longer than its lease.
     """
@@ -45,12 +46,14 @@ class Leases:
         sessions: Sessions,
         seconds: float,
         ended: Callable[[Session], None],
+        wrong: Callable[[Session], None],
     ) -> None:
         self._clock = clock
         self._vault = vault
         self._sessions = sessions
         self._seconds = seconds
         self._ended = ended
+        self.wrong = wrong
         self._leases: OrderedDict[Session, _Lease] = OrderedDict()  # oldest use first
         self._next: IDelayedCall | None = None
         self._postponed: dict[str, set[Work]] = {}
@@ -108,6 +111,9 @@ class Leases:
         lease.users += 1
         try:
             yield
+        except WrongKey:
+            self.wrong(session)
+            raise
         finally:
             lease.users -= 1
             if self._leases.get(session) is lease:
@@ -121,6 +127,9 @@ class Leases:
         lease.borrowers += 1
         try:
             yield
+        except WrongKey:
+            self.wrong(session)
+            raise
         finally:
             lease.borrowers -= 1
             if self._leases.get(session) is lease:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import attrs
 from twisted.logger import Logger
 
-from mailsrv.errors import MailsrvError, SealBroken
+from mailsrv.errors import InvalidInput, MailsrvError, MessageTooLarge, SealBroken
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Appended, NewMessage
 from mailsrv.mailbox.waiting import WaitingMail, WaitingRow
@@ -18,6 +18,9 @@ from mailsrv.store.waiting import WaitingFiles, unpack
 from mailsrv.store.workers import log_unexpected
 
 INBOX = "INBOX"
+
+OF_ONE_MESSAGE = (InvalidInput, MessageTooLarge)
+"""What is wrong with one message and not with those that came with it."""
 
 log = Logger()
 
@@ -93,6 +96,8 @@ def _append(
         return None, aside
     try:
         return mailbox.append(INBOX, messages, None), aside
+    except OF_ONE_MESSAGE:
+        pass
     except MailsrvError:
         raise
     except Exception as error:  # noqa: BLE001
@@ -108,6 +113,8 @@ def _append_singly(
     for message, row in zip(messages, rows, strict=True):
         try:
             appended = mailbox.append(INBOX, [message], None)
+        except OF_ONE_MESSAGE:
+            aside.append(row)
         except MailsrvError:
             raise
         except Exception as error:  # noqa: BLE001

@@ -6,7 +6,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from mailsrv.errors import KeyGone, MailsrvError
+from mailsrv.errors import KeyGone, MailsrvError, WrongKey
 from mailsrv.store.leases import Leases
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merge import Merged, Merger
@@ -29,7 +29,7 @@ class _Run:
     again: bool = False
     """Somebody asked after it began: what came since may have escaped its last look."""
     abandoned: bool = False
-    """Its session logged out on the way, so who joined it has to go on alone."""
+    """Its session logged out on the way or had no good key: who joined it goes on alone."""
 
 
 class Merging:
@@ -84,7 +84,7 @@ class Merging:
             with self._leases.using(self._sessions.check(access)):
                 await self._merge_all(access, most, running)
         except MailsrvError as error:
-            running.abandoned = isinstance(error, KeyGone)
+            running.abandoned = isinstance(error, KeyGone | WrongKey)
             log.info(
                 "Mail of alias {alias} goes on waiting: {kind}",
                 alias=alias,

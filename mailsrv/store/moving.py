@@ -32,10 +32,11 @@ file has a name of its own, and a row from before it is made until after it is g
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import attrs
 import msgspec
+from msgspec import Meta
 from twisted.internet.defer import Deferred
 
 from mailsrv.directory.directory import Directory, MailboxRecord
@@ -51,11 +52,14 @@ Part = Literal["file", "log"]
 PARTS: tuple[Part, ...] = ("file", "log")
 
 
+Octets = Annotated[int, Meta(ge=0, le=2**44)]
+
+
 class Sizes(msgspec.Struct, frozen=True):
     """Octets of a mailbox file and of the log beside it (0: there is none)."""
 
-    file: int
-    log: int
+    file: Octets
+    log: Octets
 
     def of(self, part: Part) -> int:
         return self.file if part == "file" else self.log
@@ -195,8 +199,11 @@ class Source:
         found = [digest(self.read(part, number)) for number in range(first, first + count)]
         if self._still is not None:
             with self._lock:
+                blocks = blocks_in(self._still.of(part))
                 self._digests.update(
-                    ((part, first + number), one) for number, one in enumerate(found)
+                    ((part, first + number), one)
+                    for number, one in enumerate(found)
+                    if first + number < blocks
                 )
         return found
 

@@ -18,7 +18,6 @@ from mailsrv.errors import (
     MailboxMissing,
     MailboxMoved,
     MailsrvError,
-    MessageTooLarge,
     OverQuota,
     ReadOnlyVolume,
     SchemaMismatch,
@@ -29,7 +28,7 @@ from mailsrv.errors import (
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
 from mailsrv.store.home import Home
-from mailsrv.store.merge import INBOX
+from mailsrv.store.merge import INBOX, OF_ONE_MESSAGE
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import Access, Delivered, Delivery
 from mailsrv.store.waiting import WaitingFiles
@@ -64,6 +63,7 @@ class Batch:
     modseq: int = 0
     busy: bool = False
     """The live mailbox was locked for long: better leave it alone for a while."""
+    wrong_key: bool = False
 
 
 @attrs.define
@@ -72,6 +72,7 @@ class _Progress:
     folder_id: int = 0
     modseq: int = 0
     busy: bool = False
+    wrong_key: bool = False
 
 
 class Receiver:
@@ -115,6 +116,7 @@ class Receiver:
             folder_id=progress.folder_id,
             modseq=progress.modseq,
             busy=progress.busy,
+            wrong_key=progress.wrong_key,
         )
 
     def _within_quota(
@@ -137,6 +139,7 @@ class Receiver:
             self._append(access, deliveries, progress)
         except LIVE_ONLY as error:
             progress.busy = isinstance(error, MailboxBusy)
+            progress.wrong_key = isinstance(error, WrongKey)
             if not isinstance(error, _EXPECTED):
                 log.error(
                     "Mailbox {mailbox} takes no mail ({kind}): it waits instead",
@@ -145,7 +148,7 @@ class Receiver:
                 )
             return deliveries
         except MailsrvError as error:
-            if isinstance(error, MessageTooLarge) and len(deliveries) > 1:
+            if isinstance(error, OF_ONE_MESSAGE) and len(deliveries) > 1:
                 return self._singly(access, deliveries, progress)
             progress.outcomes.update(dict.fromkeys((one.delivery_id for one in deliveries), error))
         except Exception as error:  # noqa: BLE001

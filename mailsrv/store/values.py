@@ -4,13 +4,17 @@ Those about folders and messages are in ``mailsrv.mailbox.values`` and ``.criter
 exported here too, since front ends import from the store alone.
 """
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 from mailsrv.keys.quiet import Quiet
 from mailsrv.mailbox.criteria import *  # noqa: F403
 from mailsrv.mailbox.values import *  # noqa: F403
+from mailsrv.mailbox.values import DATE
+
+Identifier = Annotated[str, Meta(max_length=24)]
 
 Scope = Literal["imap", "pop3", "smtp", "web"]
 """What a credential may be used for."""
@@ -25,14 +29,14 @@ class Access(msgspec.Struct, frozen=True):
     others of the same alias.
     """
 
-    session: str
-    alias: str
+    session: Annotated[str, Meta(max_length=128)]
+    alias: Identifier
     """ObjectID of the alias."""
-    address: str
-    mailbox: str
+    address: Annotated[str, Meta(max_length=1024)]
+    mailbox: Identifier
     """ObjectID and file name of the mailbox file at login."""
-    credential: str
-    key: str
+    credential: Identifier
+    key: Annotated[str, Meta(max_length=64)]
 
 
 class ScramChallenge(msgspec.Struct, frozen=True):
@@ -84,8 +88,8 @@ class Delivery(Quiet, frozen=True):
     shown: ClassVar[tuple[str, ...]] = ("delivery_id", "received")
 
     content: bytes
-    delivery_id: str
-    received: str
+    delivery_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    received: Annotated[str, Meta(pattern=DATE)]
     """ISO 8601 UTC; becomes the internal date."""
 
 

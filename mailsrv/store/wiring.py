@@ -41,6 +41,8 @@ from mailsrv.store.volume import Hold, Volume
 from mailsrv.store.waiting import WaitingFiles
 from mailsrv.store.workers import Workers, log_unexpected
 
+WRONG_KEY = "the key of this session does not open the mailbox"
+
 
 class Wiring:
     """Call ``start`` before the first request and ``close`` after the last, on the reactor.
@@ -115,7 +117,12 @@ class Wiring:
     def _wire_keys(self) -> None:
         limits = self._limits
         self._leases = Leases(
-            self._reactor, self._vault, self._sessions, limits.lease_seconds, self._lease_ended
+            self._reactor,
+            self._vault,
+            self._sessions,
+            limits.lease_seconds,
+            ended=self._lease_ended,
+            wrong=lambda session: self._end(session, WRONG_KEY),
         )
         self._keepers = Keepers(self._reactor, limits.ask_seconds)
         self._holders = KeyHolders(self._sessions, self._keepers, self._workers, self._home)

@@ -52,10 +52,24 @@ class Workers:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """One trip to a worker thread. Who cancels hears no more of it; the work goes on."""
+        return self.run_then(lambda: None, function, *args, **kwargs)
+
+    def run_then(
+        self,
+        ended: Callable[[], None],
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Deferred[T]:
+        """The same; ``ended`` is called when the work has ended, whoever still waits for it.
+
+        For turns: one that came free when its holder cancels would let work pile up on threads.
+        """
         self._under_way += 1
         asked: Deferred[T] = Deferred()
 
         def answer(result: T | Failure) -> None:
+            ended()
             self._finished()
             if not asked.called:
                 asked.callback(result)
@@ -78,16 +92,21 @@ class Workers:
         turns = self._turns.get(alias)
         if turns is None:
             turns = self._turns[alias] = DeferredSemaphore(self._per_alias)
+
+        def over() -> None:
+            turns.release()
+            if turns.tokens == turns.limit and self._turns.get(alias) is turns:
+                del self._turns[alias]
+
         self._under_way += 1
         try:
             await turns.acquire()
             try:
                 await self._gate.enter(alias)
-                return await self.run(inside)
-            finally:
-                turns.release()
-                if turns.tokens == turns.limit and self._turns.get(alias) is turns:
-                    del self._turns[alias]
+            except BaseException:
+                over()
+                raise
+            return await self.run_then(over, inside)
         finally:
             self._finished()
 

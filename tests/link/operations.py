@@ -22,6 +22,7 @@ class Carry(Operation, frozen=True):
 
     name: ClassVar[str] = "carry"
     answer: ClassVar[Any] = bytes
+    carries: ClassVar[bool] = True
     data: bytes = b""
     size: int = 0
 

@@ -153,6 +153,24 @@ class TestManyLogins(FollowingCase):
         self.assertEqual(len(over), WAITING - 3)
 
 
+class TestWhoGetsTheKey(FollowingCase):
+    def test_not_a_primary_that_the_session_has_left(self) -> None:
+        entered = self.enter()
+        moved, late = (Outcome(self.store.folders(entered)) for _ in range(2))
+        first, _ = self.one.peer.asked(Folders)
+        first.answer.errback(Elsewhere("two"))
+        self.one.lose()
+        self.two.answer_resume()
+        self.two.peer.asked(Folders)[-1].answer.callback([])
+        self.assertEqual(moved.results, [[]])
+        self.clock.advance(60)
+        # it is back, and what it has not answered is asked again, but not of it
+        self.assertEqual(self.one.peer.asked(Folders), [])
+        self.two.answer_resume()
+        self.two.peer.asked(Folders)[-1].answer.callback([])
+        self.assertEqual(late.results, [[]])
+
+
 class TestLeases(FollowingCase):
     def test_lent_when_the_lease_may_be_over_and_not_before(self) -> None:
         entered = self.enter()

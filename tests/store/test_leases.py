@@ -35,7 +35,10 @@ class TestLeases(SynchronousTestCase):
         self.vault = Vault()
         self.sessions = Sessions()
         self.ended: list[Session] = []
-        self.leases = Leases(self.clock, self.vault, self.sessions, 5.0, self.ended.append)
+        self.wrong: list[Session] = []
+        self.leases = Leases(
+            self.clock, self.vault, self.sessions, 5.0, self.ended.append, self.wrong.append
+        )
 
     def session(self, name: str) -> Session:
         access = Access(name, "a", "a@example.com", "box", "credential", f"handle-{name}")

@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 from unittest import mock
 
+import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import (
+    DiskFull,
     Elsewhere,
     InvalidInput,
     MailboxDamaged,
@@ -133,6 +135,20 @@ class HalvesTests(HalvesCase):
         with self.world.open() as mailbox:
             mailbox.check()
             self.assertEqual(mailbox.usage().messages, 4)
+
+    def test_sizes_that_no_volume_has(self) -> None:
+        source, target = self.source(), self.target()
+        with self.assertRaises(DiskFull):
+            target.fit(Sizes(file=2**44, log=0))
+        with self.assertRaises(DiskFull):
+            target.seal(Sizes(file=2**43, log=2**43), bytes(32))
+        for wrong in (-1, 2**44 + 1):
+            with self.assertRaises(msgspec.ValidationError):
+                msgspec.convert({"file": wrong, "log": 0}, Sizes)
+        target.differing("file", 2**40, [bytes(32)])
+        source.hold_still()
+        source.digests("file", 2**40, 3)
+        self.assertEqual((source._digests, target._digests), ({}, {}))
 
     def test_a_log_that_has_gone_leaves_none(self) -> None:
         target = self.target()
