@@ -31,6 +31,8 @@ class LinkLimits:
     stall_seconds: float = 30.0
     """A long body of which nothing comes for so long is given up."""
     connections: int = 64
+    strangers: int = 32
+    """Connections that have shown no token yet."""
     open_seconds: float = 5.0
     """From accept to Welcome."""
     ping_seconds: float = 5.0

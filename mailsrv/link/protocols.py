@@ -262,6 +262,10 @@ class LinkServerProtocol(LinkProtocol, WebSocketServerProtocol):
     def onConnect(self, request: Any) -> str:
         return handshake.SUBPROTOCOL
 
+    def connectionLost(self, reason: Failure) -> None:
+        self.factory.strangers.pop(self, None)
+        super().connectionLost(reason)
+
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:
         """Answer with the status alone: neither answer nor log repeats what was sent."""
         self.wasNotCleanReason = "refused"

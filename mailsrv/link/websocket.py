@@ -98,15 +98,22 @@ class LinkServerFactory(WebSocketServerFactory):
         self._budget = Budget(limits.body_octets) if budget is None else budget
         self.connections: set[LinkConnection] = set()
         """Those whose handshake is done."""
+        self.strangers: dict[LinkServerProtocol, None] = {}
+        """Those whose handshake is not, the oldest first."""
 
     def admits(self, address: IAddress) -> bool:
-        """Whether a connection from there may begin now."""
-        if self.countConnections >= self._limits.connections:
+        """Whether a connection from there may begin now.
+
+        Who has shown no token yet gives way to who comes after: it keeps no link away.
+        """
+        if len(self.connections) >= self._limits.connections:
             log.info("Refused a link from {peer}: too many connections", peer=address)
             return False
         if not _allowed(address, self._allow):
             log.info("Refused a link from {peer}: not in allow_from", peer=address)
             return False
+        if len(self.strangers) >= self._limits.strangers:
+            next(iter(self.strangers)).abort("others want to be let in")
         return True
 
     def buildProtocol(self, address: IAddress) -> IProtocol | None:
@@ -114,10 +121,12 @@ class LinkServerFactory(WebSocketServerFactory):
             return None
         protocol = LinkServerProtocol()
         protocol.factory, protocol.clock, protocol.tokens = self, self._clock, self._tokens
+        self.strangers[protocol] = None
         return protocol
 
     def begin(self, protocol: LinkServerProtocol) -> LinkConnection:
         """For the protocol, when its handshake is done."""
+        self.strangers.pop(protocol, None)
         parts = self._welcome()
         link = PrimarySide(
             protocol, protocol.role, self._make_handler, self._clock, self._limits, self._budget

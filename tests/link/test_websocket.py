@@ -33,6 +33,7 @@ from mailsrv.link.websocket import LinkRefused, connect
 from mailsrv.settings import Primary
 from tests.link.links import HELLO, QUICK, LinkCase, pause, until
 from tests.link.operations import TIMES, Carry, Echo, News
+from tests.link.raw import Raw
 
 
 class CarryingTests(LinkCase):
@@ -143,6 +144,18 @@ class RefusingTests(LinkCase):
         first.abort()
         await until(lambda: self.factories[0].countConnections == 1)
         await self.link(primary)
+
+    async def test_those_without_a_token_keep_nobody_out(self) -> None:
+        primary = self.serve_tls(attrs.evolve(QUICK, connections=2, strangers=3, open_seconds=20.0))
+        port = int(primary.endpoint.rpartition(":")[2])
+        silent = [await Raw.to(port) for _ in range(3)]
+        await until(lambda: len(self.factories[0].strangers) == 3)
+        first, second = await self.link(primary), await self.link(primary)
+        self.assertEqual(await first.peer.call(Echo(text="x")), "x")
+        self.assertEqual(await second.peer.call(Echo(text="x")), "x")
+        for one in silent:
+            one.transport.abortConnection()
+        await until(lambda: not self.factories[0].strangers)
 
     async def test_wrong_version(self) -> None:
         hello = Hello(version=2, node="future", public_key=b"")
