@@ -151,10 +151,13 @@ class Entrance:
     def settle(self, session: Session, revision: int) -> None:
         """Enter a session, by what the directory said at ``revision``.
 
-        It takes the place of an earlier one of its id. KeyGone when that began later.
+        It takes the place of an earlier one of its id. KeyGone when that began later, or is
+        somebody else's.
         """
         former = self._sessions.with_id(session.access.session)
         if former is not None:
+            if former.access.alias != session.access.alias:
+                raise KeyGone("another mailbox has a session of this id")
             if former.began > session.began:
                 raise KeyGone("another login has taken the place of this one")
             self.logout(former.access)

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.errors import AuthenticationFailed, InvalidInput, Unavailable, WrongKey
+from mailsrv.errors import AuthenticationFailed, InvalidInput, KeyGone, Unavailable, WrongKey
 from mailsrv.link import primary as link_primary
 from mailsrv.link.frames import (
     PLAIN,
@@ -43,6 +43,7 @@ from mailsrv.link.operations import (
     Select,
 )
 from mailsrv.link.peer import Peer
+from mailsrv.link.sealed import PASSWORD
 from mailsrv.link.streams import Budget
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, LARGE, FetchRequest, NewMessage, Section
@@ -73,6 +74,15 @@ class TestSessionsOfNobody(PrimaryCase):
             await far.ask(Resume(tuple(again[:2])))
             await self.fails(Unavailable, far.login(self.password, "more"))
         self.assertEqual(sorted(self.ids()), ["i0", "i1", "s1"])
+
+    async def test_an_id_of_another_mailbox_is_taken(self) -> None:
+        _, password = self.world.mailbox("evil@example.com")
+        owner, evil = self.far(), self.far()
+        await owner.enter(self.password, "own")
+        number, secret = evil.sealer.seal(password.encode(), PASSWORD, "evil@example.com", "own")
+        login = Login("evil@example.com", secret, number, "imap", "own", listens=True)
+        await self.fails(KeyGone, evil.ask(login))
+        self.assertTrue(await owner.ask(Folders(), "own"))
 
     def test_their_fields_are_short(self) -> None:
         access = Access("s", "a" * 24, ADDRESS, "b" * 24, "c" * 24, "")
