@@ -35,6 +35,7 @@ from mailsrv.link.operations import (
     Deliver,
     Fetch,
     Folders,
+    Login,
     Read,
     Resolve,
     Resume,
