@@ -70,6 +70,48 @@ class ServiceTests(SynchronousTestCase):
                 return
         self.fail("nobody listens")
 
+    def daemon(self) -> "subprocess.CompletedProcess[str]":
+        pid, log = (self.server.root / name for name in ("pid", "log.txt"))
+        code = "from twisted.scripts.twistd import run; run()"
+        words = [f"--pidfile={pid}", f"--logfile={log}", "mailsrv", "--config", self.server.config]
+        return subprocess.run(
+            [sys.executable, "-c", code, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=self.server.environment(),
+            cwd=self.server.root,
+            timeout=30,
+        )
+
+    def test_in_the_background(self) -> None:
+        done = self.daemon()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        file = self.server.root / "pid"
+        pid = int(file.read_text())
+        try:
+            self.eventually_greets()
+            shared = self.server.folder / "directory.sqlite-shm"
+            held = f" {pid} .*:{shared.stat().st_ino} "
+            # a lock that was taken before the fork would not be this process's
+            self.assertRegex(Path("/proc/locks").read_text(), held)
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while file.exists():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def test_in_the_background_a_refused_start_is_told(self) -> None:
+        with socket.create_server(("127.0.0.1", self.server.smtp_port)):
+            done = self.daemon()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("mx.listen", done.stderr)
+        self.assertRegex(self.server.log.read_text(), "cannot listen: .*Address already in use")
+        self.assertFalse((self.server.root / "pid").exists())
+
     def test_twist_and_twistd_know_the_plugin(self) -> None:
         twistd = "from twisted.scripts.twistd import run; run()"
         for words in (("-m", "twisted"), ("-c", twistd, "-n", "--pidfile=")):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailsrv.link.tokens import make_tokens
 from mailsrv.tls import make_self_signed
 from tests.running import RunningSecondary, RunningServer
 
@@ -82,8 +83,17 @@ class WorkersTests(ProcessCase):
         self.server.start()
         self.server.await_ready()
 
-    def test_a_killed_worker_is_followed_by_a_new_one(self) -> None:
+    def test_from_one_end_to_the_next(self) -> None:
+        """One server for all of it: a start takes seconds."""
+        self.a_killed_worker_is_followed_by_a_new_one()
+        self.reload_reaches_the_workers()
+        self.workers_keep_to_themselves()
+        self.workers_end_with_a_killed_main_process()
+        self.stop_says_goodbye_and_leaves_nobody()
+
+    def a_killed_worker_is_followed_by_a_new_one(self) -> None:
         clients = [self.client(self.server, self.password) for _ in range(12)]
+        before = self.count(clients[0])
         victim, other = self.server.worker_pids()
         its = [client for client in clients if served_by(victim, client)]
         others = [client for client in clients if client not in its]
@@ -93,16 +103,16 @@ class WorkersTests(ProcessCase):
         for _ in range(3):
             self.deliver(self.server)
         for client in others:
-            self.assertEqual(self.count(client), 3)
+            self.assertEqual(self.count(client), before + 3)
         for client in its:
             self.assertRaises((imaplib.IMAP4.abort, OSError), client.noop)
         self.server.await_ready()
         self.assertNotIn(victim, self.server.worker_pids())
         self.assertEqual(len(self.server.worker_pids()), 2)
-        self.assertEqual(self.count(self.client(self.server, self.password)), 3)
+        self.assertEqual(self.count(self.client(self.server, self.password)), before + 3)
         self.assertIn("worker 1 ended (signal 9)", self.server.log.read_text())
 
-    def test_workers_end_with_a_killed_main_process(self) -> None:
+    def workers_end_with_a_killed_main_process(self) -> None:
         pids = self.server.worker_pids()
         self.client(self.server, self.password)
         self.server.kill(signal.SIGKILL)
@@ -111,25 +121,27 @@ class WorkersTests(ProcessCase):
         self.server.await_ready()
         self.client(self.server, self.password)
 
-    def test_stop_says_goodbye_and_leaves_nobody(self) -> None:
+    def stop_says_goodbye_and_leaves_nobody(self) -> None:
         clients = [self.client(self.server, self.password) for _ in range(6)]
         pids = self.server.worker_pids()
-        begin = time.monotonic()
+        begin, said = time.monotonic(), len(self.server.log.read_text())
         self.server.kill(signal.SIGTERM)
         self.assertLess(time.monotonic() - begin, 5)
         for client in clients:
             self.assertTrue(client.readline().startswith(b"* BYE "))
         self.assertEqual([alive(pid) for pid in pids], [False, False])
         self.assertFalse((self.server.folder / "link.sock").exists())
-        log = self.server.log.read_text()
+        log = self.server.log.read_text()[said:]
         self.assertRegex(log, r"worker 1: \[.*SIGTERM")
         self.assertNotIn("Traceback", log)
         self.assertNotIn("ended (", log)
 
-    def test_reload_reaches_the_workers(self) -> None:
+    def reload_reaches_the_workers(self) -> None:
         for name in ("ca.pem", "cert.pem", "key.pem"):
             (self.server.folder / "tls" / name).unlink()
         make_self_signed(self.server.folder / "tls", "localhost", datetime.now(UTC))
+        (self.server.folder / "link.token").unlink()
+        make_tokens(self.server.folder / "link.token")
         self.server.process.send_signal(signal.SIGHUP)
 
         def greeted() -> bool:
@@ -144,8 +156,9 @@ class WorkersTests(ProcessCase):
 
         self.eventually(greeted)
         self.eventually(lambda: all(greeted() for _ in range(8)))
-
-        self.workers_keep_to_themselves()
+        os.kill(self.server.worker_pids()[0], signal.SIGKILL)  # the next needs the new token
+        self.eventually(lambda: self.server.missing() != [])
+        self.server.await_ready()
 
     def workers_keep_to_themselves(self) -> None:
         for pid in self.server.worker_pids():
@@ -296,6 +309,19 @@ class RefusalTests(ProcessCase):
         path.unlink()
         with listening(path):
             self.assertIn("another process serves it already", self.refused(server))
+
+    def test_the_name_of_another_primary(self) -> None:
+        first, second = (self.running(RunningServer()) for _ in range(2))
+        shared = f'[directory]\nurl = "sqlite:///{first.folder}/directory.sqlite"\n'
+        config = second.config.read_text()
+        self.assertNotIn("\n[directory]", config)
+        second.config.write_text(config + shared)
+        first.start()
+        said = self.refused(second)
+        self.assertIn("mailsrv: link.name: primary 'primary' of this directory is another", said)
+        with second.config.open("a") as file:
+            file.write('[link]\nname = "b"\n')
+        second.start()
 
     def test_secondary(self) -> None:
         primary = self.running(RunningServer())

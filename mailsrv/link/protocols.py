@@ -8,6 +8,7 @@ at its debug level it writes tokens, at others it repeats what strangers sent.
 # ruff: noqa: N803, ARG002 - the names and arguments of Autobahn's hooks
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from autobahn.twisted.websocket import (
@@ -15,6 +16,7 @@ from autobahn.twisted.websocket import (
     WebSocketClientProtocol,
     WebSocketServerProtocol,
 )
+from service_identity import VerificationError
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
@@ -149,6 +151,10 @@ class LinkProtocol(WebSocketAdapterProtocol):
 
     def why(self, reason: Failure) -> str:
         """The end in a sentence: the other side's own word, or what was seen here."""
+        if reason.check(VerificationError):
+            return "its certificate has another name than the configured hostname"
+        if "certificate verify failed" in str(reason.value):
+            return "its certificate is not signed by the configured ca (certificate verify failed)"
         if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
             return printable(f"{type(reason.value).__name__}: {reason.value}")
         said = self.remoteCloseReason or self.wasNotCleanReason
@@ -282,7 +288,9 @@ class LinkClientProtocol(LinkProtocol, WebSocketClientProtocol):
             self._fail_connection(PROTOCOL_ERROR, "the other side is no mailsrv")
 
     def failHandshake(self, reason: str, code: int = 0) -> None:
-        self.wasNotCleanReason = printable(reason)
+        unknown = f"[{int(HTTPStatus.UNAUTHORIZED)}]" in reason
+        said = "it does not know the token in the configured token_file (401)"
+        self.wasNotCleanReason = said if unknown else printable(reason)
         self.dropConnection(abort=True)
 
     def connectionLost(self, reason: Failure) -> None:

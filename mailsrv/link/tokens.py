@@ -25,7 +25,8 @@ _LINE = re.compile(r"(\S+)[ \t]+([0-9a-f]{64})")
 class Tokens:
     """What a token file says. Its repr shows nothing."""
 
-    def __init__(self, tokens: list[tuple[str, str]]) -> None:
+    def __init__(self, tokens: list[tuple[str, str]], source: object = "tokens") -> None:
+        self._source = source
         self._tokens = tokens
         self._digests = [(role, _digest(token.encode())) for role, token in tokens]
 
@@ -40,7 +41,7 @@ class Tokens:
             raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from None
         if mode & 0o077:
             raise InvalidInput(f"{path}: expected mode 0600, found {mode:04o}")
-        return cls(_parse(path, text))
+        return cls(_parse(path, text), path)
 
     def role_of(self, token: bytes) -> str | None:
         """The role that a token gives; takes as long for a wrong one as for a right one."""
@@ -55,14 +56,17 @@ class Tokens:
         for one, token in self._tokens:
             if one == role:
                 return token
-        raise InvalidInput(f"the token file has no token for {role}")
+        raise InvalidInput(f"{self._source}: expected a line '{role} ...', found none")
 
 
 def make_tokens(path: Path) -> None:
     """Write a file with one new token for each role, unless there is one already."""
     # written whole under another name, then linked: two starting processes agree on one file
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be made: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "w") as file:
             file.writelines(f"{role} {secrets.token_hex(32)}\n" for role in ROLES)

@@ -89,7 +89,8 @@ class LinkServerFactory(WebSocketServerFactory):
             **protocol_options(limits),
         )
         self._batched_timer = Timers(reactor)
-        self._tokens = tokens
+        self.tokens = tokens
+        """Good for connections that begin from now on."""
         self._allow = allow
         self._make_handler = make_handler
         self._welcome = welcome
@@ -120,7 +121,7 @@ class LinkServerFactory(WebSocketServerFactory):
         if not self.admits(address):
             return None
         protocol = LinkServerProtocol()
-        protocol.factory, protocol.clock, protocol.tokens = self, self._clock, self._tokens
+        protocol.factory, protocol.clock, protocol.tokens = self, self._clock, self.tokens
         self.strangers[protocol] = None
         return protocol
 

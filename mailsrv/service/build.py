@@ -20,7 +20,7 @@ from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
 from mailsrv.service.link import LinkService, serves_link
 from mailsrv.service.listeners import Door, Listener, SharedDoors, guarded
-from mailsrv.service.process import RootService
+from mailsrv.service.process import Refused, RootService
 from mailsrv.service.workers import Workers
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
@@ -76,6 +76,7 @@ class _Building:
         settings = self._settings
         directory = Directory(settings.directory.url, _now)
         directory.migrate()
+        directory.close()  # twistd may fork yet, and SQLite's locks stay with who took them
         store = _local_store(settings, directory, self._reactor)
         self._add(StoreService(store, directory))
         if settings.health.listen:
@@ -85,6 +86,7 @@ class _Building:
     def _link(self, primary: LocalStore) -> None:
         link = LinkService(self._settings, primary, self._reactor)
         self.root.prepares.append(link.listen)
+        self.root.reloads.append(link.reload)
         self._add(link)
         for text in self._settings.link.listen:
             door = Door(key="link.listen", text=text, tls=True)
@@ -151,7 +153,7 @@ class StoreService(Service):
         try:
             self._store.start()
         except MailsrvError as error:
-            raise SystemExit(f"mailsrv: {error}") from None
+            raise Refused(error) from None
         super().startService()
 
     async def _stop(self) -> None:

@@ -11,6 +11,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from twisted.logger import Logger
 
 from mailsrv.errors import InvalidInput
 from mailsrv.link.connection import LinkConnection
@@ -21,6 +22,7 @@ from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.streams import Budget
 from mailsrv.link.tokens import OPERATOR, Tokens, make_tokens
 from mailsrv.link.websocket import LinkServerFactory, secured
+from mailsrv.service.process import Refused
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IPrimary
 from mailsrv.tls import ServerTls
@@ -29,6 +31,8 @@ LONGEST_PATH = 107
 """Octets of a unix socket's path (sockaddr_un of Linux, with its final NUL)."""
 
 GOODBYE_SECONDS = 5.0
+
+log = Logger()
 
 
 def serves_link(settings: Settings) -> bool:
@@ -59,7 +63,7 @@ class LinkService(Service):
             owner = settings.base.stat()
             if os.geteuid() == 0:  # until privileges are dropped; workers read it after that
                 os.chown(tokens_file, owner.st_uid, owner.st_gid)
-        self._tokens = Tokens.load(tokens_file)
+        tokens = Tokens.load(tokens_file)
         self._settings = settings
         self._reactor = reactor
         self._primary = LinkPrimary(
@@ -72,17 +76,17 @@ class LinkService(Service):
             message_octets=settings.limits.message_size, connections=settings.link.connections
         )
         self._budget = Budget(self._limits.body_octets)
-        self._near = self._factory(None)
-        self._far = self._factory([ip_network(one) for one in settings.link.allow_from])
+        self._near = self._factory(tokens, None)
+        self._far = self._factory(tokens, [ip_network(one) for one in settings.link.allow_from])
         self._port: IListeningPort | None = None
 
     def far_factory(self, tls: ServerTls) -> IProtocolFactory:
         """The factory to listen with on a network."""
         return secured(self._far, tls, self._reactor)
 
-    def _factory(self, allow: Any) -> LinkServerFactory:
+    def _factory(self, tokens: Tokens, allow: Any) -> LinkServerFactory:
         return LinkServerFactory(
-            self._tokens,
+            tokens,
             allow,
             self._primary.handler,
             self._primary.welcome,
@@ -90,6 +94,11 @@ class LinkService(Service):
             self._limits,
             self._budget,
         )
+
+    def reload(self) -> None:
+        """Read the tokens again. InvalidInput when that fails: those of before stay good."""
+        self._near.tokens = self._far.tokens = Tokens.load(self._settings.link.token_file)
+        log.info("tokens read again")
 
     def missing(self) -> list[str]:
         """What keeps this from being ready."""
@@ -101,9 +110,7 @@ class LinkService(Service):
         try:
             self._port = self._reactor.listenUNIX(str(self._path), self._near, mode=0o600)
         except CannotListenError as error:
-            raise SystemExit(
-                f"mailsrv: link.socket {self._path}: cannot listen: {error.socketError}"
-            ) from None
+            raise Refused(f"link.socket {self._path}: cannot listen: {error.socketError}") from None
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
@@ -136,7 +143,7 @@ def _gone(connection: LinkConnection, clock: IReactorTime) -> Deferred[None]:
 def _remove_stale(path: Path) -> None:
     """Remove the socket that a killed server left; refuse one that somebody serves."""
     if path.exists() and not path.is_socket():
-        raise SystemExit(f"mailsrv: link.socket {path}: something else is there")
+        raise Refused(f"link.socket {path}: something else is there")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -147,5 +154,5 @@ def _remove_stale(path: Path) -> None:
             return
         except OSError as error:
             reason = os.strerror(error.errno or errno.EIO)
-            raise SystemExit(f"mailsrv: link.socket {path}: {reason}") from None
-    raise SystemExit(f"mailsrv: link.socket {path}: another process serves it already")
+            raise Refused(f"link.socket {path}: {reason}") from None
+    raise Refused(f"link.socket {path}: another process serves it already")

@@ -22,6 +22,7 @@ from twisted.internet.protocol import Factory
 
 from mailsrv.errors import InvalidInput
 from mailsrv.proxy_protocol import proxied
+from mailsrv.service.process import Refused
 from mailsrv.settings import PROXY_PREFIX, Role, Settings
 
 BACKLOG = 512
@@ -61,8 +62,8 @@ def _no_endpoint(door: Door, error: Exception) -> InvalidInput:
     )
 
 
-def _refuse(door: Door, reason: object) -> SystemExit:
-    return SystemExit(f"mailsrv: {door}: cannot listen: {reason}")
+def _refuse(door: Door, reason: object) -> Refused:
+    return Refused(f"{door}: cannot listen: {reason}")
 
 
 def guarded(

@@ -21,6 +21,17 @@ def keep_to_ourselves() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+class Refused(SystemExit, Exception):
+    """Ends a start with one line on standard error and exit status 1.
+
+    Python does so for SystemExit. A twistd that goes to the background tells the process that
+    waits for it of an Exception alone, which else would wait for ever.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"mailsrv: {reason}")
+
+
 class RootService(MultiService):
     """All that a process runs. Each service stops before those that it was started after.
 
@@ -51,7 +62,7 @@ class RootService(MultiService):
             try:
                 reload()
             except MailsrvError as error:
-                log.error("certificates stay as they were: {reason}", reason=str(error))
+                log.error("not read again, what was read before stays: {reason}", reason=str(error))
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
