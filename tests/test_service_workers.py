@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput
 from mailsrv.service.listeners import Door, SharedDoors
-from mailsrv.service.orders import FIRST_DOOR, ORDERS, REPORTS, decode_order
+from mailsrv.service.orders import FIRST_DOOR, ORDERS, REPORT_SECONDS, REPORTS, decode_order
 from mailsrv.service.workers import (
+    HUNG_REPORTS,
     LONGEST_LINE,
     LONGEST_PAUSE,
     SILENCE_SECONDS,
@@ -220,6 +223,22 @@ class WorkersTests(SynchronousTestCase):
         second.reports()
         self.assertEqual(second.signals, [signal.SIGHUP])
 
+    def test_one_that_hangs_is_killed(self) -> None:
+        first, second = self.processes
+        self.reactor.advance(1)
+        for _ in range(HUNG_REPORTS - 2):
+            second.reports()
+            self.reactor.advance(REPORT_SECONDS)
+        self.assertEqual(first.signals, [])
+        second.reports()
+        self.reactor.advance(REPORT_SECONDS)
+        self.assertEqual((first.signals, second.signals), ([signal.SIGKILL], []))
+        self.assertIn("hangs and is killed", self.events[-1]["log_format"])
+
+    def test_nobody_is_killed_for_a_pause_of_the_main_process(self) -> None:
+        self.reactor.advance(1000 * REPORT_SECONDS)
+        self.assertEqual([process.signals for process in self.processes], [[], []])
+
     def test_stop(self) -> None:
         first, second = self.processes
         stopped = self.workers.stopService()
@@ -240,6 +259,21 @@ class WorkersTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.reactor.advance(LONGEST_PAUSE)
         self.assertEqual(len(self.processes), 2)
+
+
+class LifelineTests(SynchronousTestCase):
+    def test_a_worker_that_hangs_ends_when_the_main_process_has(self) -> None:
+        code = "from mailsrv.service.worker import end_soon; end_soon(0, 0.05)\nwhile True: pass"
+        root = Path(__file__).parents[1]
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, cwd=root)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        assert process.stdin is not None
+        process.stdin.write(b"more orders do not end it\n")
+        process.stdin.flush()
+        self.assertRaises(subprocess.TimeoutExpired, process.wait, 1.0)
+        process.stdin.close()
+        self.assertEqual(process.wait(30), 1)
 
 
 class SharedDoorsTests(SynchronousTestCase):

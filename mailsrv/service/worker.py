@@ -6,8 +6,11 @@ It has no directory and no password of one.
 
 import itertools
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -30,7 +33,7 @@ from zope.interface import implementer
 
 from mailsrv.errors import MailsrvError
 from mailsrv.service.far import FarStore
-from mailsrv.service.front_ends import Counting, Surroundings, services
+from mailsrv.service.front_ends import FAREWELL_SECONDS, Counting, Surroundings, services
 from mailsrv.service.health import Readiness
 from mailsrv.service.listeners import AdoptedDoor
 from mailsrv.service.orders import (
@@ -89,6 +92,21 @@ class Lifeline:
         self._reactor.removeReader(self)
         with suppress(ReactorNotRunning):  # a stop has begun
             self._reactor.stop()
+
+
+def end_soon(pipe: int, seconds: float) -> threading.Thread:
+    """End this process so long after ``pipe`` closes, even when its reactor hangs."""
+
+    def watch() -> None:
+        closing = select.poll()
+        closing.register(pipe, 0)  # of its end, and not of what there is to read
+        closing.poll()
+        time.sleep(seconds)
+        os._exit(1)
+
+    watcher = threading.Thread(target=watch, name="lifeline", daemon=True)
+    watcher.start()
+    return watcher
 
 
 class Reports:
@@ -156,6 +174,7 @@ def main() -> None:
         sys.exit(1)
     reactor.addSystemEventTrigger("before", "shutdown", root.stopService)
     reactor.addReader(Lifeline(reactor))
+    end_soon(ORDERS, FAREWELL_SECONDS + 5.0)
     reactor.callWhenRunning(Reports(readiness, reactor).start)
     reactor.run()
 

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -45,6 +46,9 @@ LONGEST_PAUSE = 30.0
 
 SILENCE_SECONDS = 10 * REPORT_SECONDS
 """A worker that has not reported for so long hangs."""
+
+HUNG_REPORTS = 30
+"""A worker that has left out so many reports is killed: its clients are better off without it."""
 
 STOP_SECONDS = FAREWELL_SECONDS + 5.0
 """A worker that was told to stop is killed after so long."""
@@ -100,6 +104,7 @@ class Worker(ProcessProtocol):
         self._pipes = {1: _Lines(self._logged), 2: _Lines(self._logged), 3: _Lines(self._reported)}
         self._report: Report | None = None
         self._reported_at = 0.0
+        self._left_out = 0
         self._reload_later = False
         self._killing: IDelayedCall | None = None
         self.begun = reactor.seconds()
@@ -141,6 +146,15 @@ class Worker(ProcessProtocol):
         if self._report is None and self._reload_later:
             self._signal(signal.SIGHUP)
         self._report, self._reported_at = report, self._reactor.seconds()
+        self._left_out = 0
+
+    def watch(self) -> None:
+        """Called as often as a report should come. It counts turns, not time: a main process that
+        stood still itself finds the reports waiting after the first."""
+        self._left_out += 1
+        if self._left_out == HUNG_REPORTS:
+            log.error("worker {number} hangs and is killed", number=self._order.number)
+            self._signal(signal.SIGKILL)
 
     def reload(self) -> None:
         """Pass SIGHUP on; before its first report a worker would die of it."""
@@ -184,6 +198,8 @@ class Workers(Service):
         self._workers: dict[int, Worker] = {}
         self._pauses: dict[int, float] = {}
         self._waiting: dict[int, IDelayedCall] = {}
+        self._watching = LoopingCall(self._watch)
+        self._watching.clock = reactor
 
     def missing(self) -> list[str]:
         """What keeps the workers from being ready."""
@@ -202,6 +218,11 @@ class Workers(Service):
         super().startService()
         for number in range(1, self._settings.workers + 1):
             self._begin(number)
+        self._watching.start(REPORT_SECONDS, now=False)
+
+    def _watch(self) -> None:
+        for worker in self._workers.values():
+            worker.watch()
 
     def _begin(self, number: int) -> None:
         self._waiting.pop(number, None)
@@ -235,6 +256,8 @@ class Workers(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
+        if self._watching.running:
+            self._watching.stop()
         for call in self._waiting.values():
             call.cancel()
         self._waiting.clear()
