@@ -250,8 +250,8 @@ def _names_problem(settings: Settings) -> str | None:
     for name in (settings.link.name, *settings.link.primaries):
         if not _PRIMARY_NAME.match(name):
             return (
-                "link: expected names of primaries in lower case letters, digits and hyphens, "
-                f"at most 63, got {name!r}"
+                "link.name, link.primaries: expected names of primaries in lower case letters, "
+                f"digits and hyphens, at most 63, got {name!r}"
             )
     return None
 
@@ -284,10 +284,10 @@ def _numbers_problem(settings: Settings) -> str | None:
         ("link.lease_seconds", settings.link.lease_seconds, 1, 3600),
         ("link.patience_seconds", settings.link.patience_seconds, 0, 3600),
     ):
-        if not least <= value < math.inf:
-            return f"{key}: expected at least {least}, got {value}"
         if most is not None and value > most:
             return f"{key}: expected at most {most}, got {value}"
+        if not least <= value < math.inf:
+            return f"{key}: expected at least {least}, got {value}"
     return None
 
 
@@ -322,6 +322,10 @@ def _link_problem(link: Link) -> str | None:
         kind, _, rest = primary.endpoint.partition(":")
         host, _, port = rest.rpartition(":")
         if kind == "tcp" and host and port.isdecimal() and 0 < int(port) < 65536:
+            names = {"endpoint": host.strip("[]"), "hostname": primary.hostname or host.strip("[]")}
+            for where, one in names.items():
+                if not is_hostname(one) and not _is_address(one):
+                    return f"{key}.{where}: expected a host name or an address, got {one!r}"
             if primary.ca is None:
                 return f"{key}.ca: expected the PEM file of the authority to trust"
         elif kind != "unix" or not rest:
@@ -329,13 +333,27 @@ def _link_problem(link: Link) -> str | None:
     return None
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _proxy_problem(settings: Settings) -> str | None:
+    for endpoint in settings.health.listen:
+        if endpoint.startswith(PROXY_PREFIX):
+            return f"health.listen: takes no {PROXY_PREFIX}, balancers ask it themselves"
     for key, endpoints in (
         ("imap.listen", settings.imap.listen),
         ("imap.listen_tls", settings.imap.listen_tls),
         ("mx.listen", settings.mx.listen),
+        ("link.listen", settings.link.listen),
     ):
         for endpoint in endpoints:
+            if endpoint.startswith(2 * PROXY_PREFIX):
+                return f"{key}: expected {PROXY_PREFIX} once, got {endpoint!r}"
             if endpoint.startswith(PROXY_PREFIX) and not settings.proxy.allow_from:
                 return (
                     "proxy.allow_from: expected the networks of the load balancers "
