@@ -85,6 +85,13 @@ class Calls:
         return isinstance(frame, frames.Call | frames.Cancel)
 
 
+def payload_of(frame: Frame) -> bytes:
+    """What a whole frame carries, unmasked."""
+    parsed = _parse(frame.raw, 0)
+    assert parsed is not None
+    return parsed.payload
+
+
 class FrameReader:
     """One direction of one connection: octets in, frames out."""
 
