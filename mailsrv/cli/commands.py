@@ -1,6 +1,16 @@
 """Every command of ``mailsrv``, gathered: importing a module adds its commands to the group."""
 
-from mailsrv.cli import aliases, demo, domains, init, mailboxes, passwords, serve
+from mailsrv.cli import aliases, demo, domains, init, mailboxes, passwords, primaries, serve
 from mailsrv.cli.main import main
 
-__all__ = ["aliases", "demo", "domains", "init", "mailboxes", "main", "passwords", "serve"]
+__all__ = [
+    "aliases",
+    "demo",
+    "domains",
+    "init",
+    "mailboxes",
+    "main",
+    "passwords",
+    "primaries",
+    "serve",
+]

@@ -14,11 +14,13 @@ from mailsrv.directory.database import Database
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
+from mailsrv.directory.primaries import Primaries
 from mailsrv.directory.quotas import Quotas
 from mailsrv.directory.values import (
     Account,
     Alias,
     Domain,
+    KnownPrimary,
     MailboxFile,
     MailboxRecord,
     QuotaLevel,
@@ -32,6 +34,7 @@ __all__ = [
     "Alias",
     "Directory",
     "Domain",
+    "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
     "QuotaLevel",
@@ -41,7 +44,7 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Quotas):
+class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

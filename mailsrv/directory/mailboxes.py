@@ -18,6 +18,16 @@ _RECORD = select(
     schema.mailbox.c.primary,
 )
 
+_AGES = (
+    schema.ARCHIVED,
+    schema.DISCARDED,
+    schema.LEFT,
+    schema.MOVED,
+    schema.CURRENT,
+    schema.INCOMING,
+)
+"""Of files made in the same second, the older come first."""
+
 
 class Mailboxes(Part):
     """Current, archived and discarded files."""
@@ -112,7 +122,7 @@ class Mailboxes(Part):
         )
         with self._database.reading() as connection:
             found = [MailboxFile(*row) for row in connection.execute(query)]
-        return sorted(found, key=lambda one: (one.created, one.id))
+        return sorted(found, key=lambda one: (one.created, _AGES.index(one.state), one.id))
 
     def discarded_mailboxes(self, primary: str = DEFAULT_PRIMARY) -> list[str]:
         """Return the ids of files that nothing needs any more, to be removed from the volume

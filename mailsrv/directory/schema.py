@@ -118,6 +118,15 @@ until that was opened with its owner's key. A discarded file waits to be removed
 and with it the waiting mail that was copied along. (The row outlives the alias, so that a crash
 leaves no file without an entry.)"""
 
+volume = Table(
+    "volume",
+    metadata,
+    Column("primary", Text, primary_key=True),
+    Column("volume", Text, nullable=False),
+    Column("created", Text, nullable=False),
+)
+"""Which data directory a primary's name belongs to, told by a digest of that one's secret."""
+
 credential = Table(
     "credential",
     metadata,

@@ -63,6 +63,13 @@ class MailboxFile(msgspec.Struct, frozen=True):
     created: str
 
 
+class KnownPrimary(msgspec.Struct, frozen=True, order=True):
+    """A primary that has started, and when it did so first."""
+
+    name: str
+    created: str
+
+
 class Unverified(msgspec.Struct, frozen=True, order=True):
     """A file that came with a move and was not opened with its owner's key since."""
 

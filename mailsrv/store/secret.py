@@ -22,6 +22,10 @@ class ServerSecret:
         """The file key of the waiting mail (and what was set aside) of one mailbox."""
         return FileKey.unpack(self._derive(b"waiting mail", public_key, 48))
 
+    def volume(self) -> str:
+        """What tells this volume from others, and tells nothing else: anybody may know it."""
+        return self._derive(b"volume", b"", 16).hex()
+
     def invented(self, address: str) -> ScramChallenge:
         """Parameters for an address that is not ours: always the same, and plausible."""
         material = self._derive(b"invented parameters", address.encode(), SALT_LENGTH + 1)

@@ -73,11 +73,15 @@ class Wiring:
         self._hold: Hold | None = None
 
     def start(self) -> None:
-        """Take the volume and begin. VolumeInUse, ReadOnlyVolume, StorageFailed, DiskFull."""
+        """Take the volume and begin. VolumeInUse, ReadOnlyVolume, StorageFailed, DiskFull.
+
+        InvalidInput when ``name`` is that of another volume; what the directory raises.
+        """
         self._volume.prepare()
         self._hold = self._volume.hold()
         try:
             secret = ServerSecret(self._volume.server_key())
+            self._directory.claim_primary(self.name, secret.volume())
         except BaseException:
             self._hold.release()
             raise

@@ -59,13 +59,21 @@ class MailboxTests(CommandTestCase):
         self.assertEqual(self.json("mailbox", "show", "there@example.com"), [])
         self.ok("password", ADDRESS)
 
+    def test_names_of_primaries(self) -> None:
+        self.assertEqual(self.json("primary", "list"), [])
+        self.assertIn("got a", self.refused("primary", "forget", "a"))
+        self.directory.claim_primary("a", "0" * 32)
+        self.assertEqual([row["primary"] for row in self.json("primary", "list")], ["a"])
+        self.assertIn("starts as a is primary a", self.ok("primary", "forget", "a"))
+        self.assertEqual(self.json("primary", "list"), [])
+
     def test_show(self) -> None:
         self.assertIn("primary a serves", self.ok("mailbox", "show", ADDRESS))
         self.ok("password", ADDRESS)
         self.ok("password", ADDRESS, "--start-over")
         rows = self.json("mailbox", "show", ADDRESS)
         self.assertEqual(
-            sorted((row["state"], row["primary"]) for row in rows),
+            [(row["state"], row["primary"]) for row in rows],
             [("archived", "a"), ("current", "a")],
         )
         self.assertIn("archived", self.ok("mailbox", "show", ADDRESS))

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
+from unittest import mock
 
 import msgspec
 from sqlalchemy import insert
@@ -125,6 +126,16 @@ class MailboxTests(DirectoryCase):
     def setUp(self) -> None:
         super().setUp()
         self.alias = self.add_alias()
+
+    def test_files_of_one_second_come_in_the_order_of_their_lives(self) -> None:
+        replaces = None
+        with mock.patch("tests.directory.databases.object_id") as chosen:
+            for digit in "fdb8":
+                chosen.return_value = digit * 24
+                replaces = self.add_mailbox(self.alias.id, replaces=replaces)
+        files = self.directory.mailbox_files(self.alias.id)
+        self.assertEqual(len({one.created for one in files}), 1)
+        self.assertEqual([one.id[0] for one in files], ["b", "d", "f", "8"])
 
     def state(self) -> object:
         """All that a failed change must leave as it was."""

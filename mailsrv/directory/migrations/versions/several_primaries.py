@@ -1,4 +1,4 @@
-"""Names of primaries: who serves an alias, and on whose volume a file lies."""
+"""Names of primaries: who serves an alias, on whose volume a file lies, which volume that is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,3 +16,9 @@ def upgrade() -> None:
             table, sa.Column("primary", sa.Text, nullable=False, server_default="primary")
         )
     op.create_index("ix_mailbox_primary", "mailbox", ["primary", "state"])
+    op.create_table(
+        "volume",
+        sa.Column("primary", sa.Text, primary_key=True),
+        sa.Column("volume", sa.Text, nullable=False),
+        sa.Column("created", sa.Text, nullable=False),
+    )
