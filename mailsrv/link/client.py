@@ -45,6 +45,8 @@ class ClientLimits:
     """A connection that lasted so long begins the delays anew when it is lost."""
     connect_seconds: float = 10.0
     resume_seconds: float = 30.0
+    answer_seconds: float = 600.0
+    """A primary that is there and has not answered after so long is not waited for."""
     requests: int = 20_000
     octets: int = 256 * MIB
     """Unanswered at once: more are refused."""
@@ -291,7 +293,7 @@ class PrimaryLink:
         if line is None:
             return
         try:
-            call = line.call(asked.compose(line))
+            call = line.call(asked.compose(line), self.limits.answer_seconds)
         except MailsrvError as error:
             self._settle(asked, error)
             return

@@ -40,9 +40,9 @@ class Line:
         """For how long this primary keeps a key that was lent."""
         return self.connection.welcome.lease_seconds
 
-    def call(self, ask: Ask) -> Deferred[Any]:
+    def call(self, ask: Ask, timeout: float | None = None) -> Deferred[Any]:
         """As Peer.call."""
-        return self.connection.peer.call(ask.operation, ask.session, ask.lent)
+        return self.connection.peer.call(ask.operation, ask.session, ask.lent, timeout)
 
 
 Compose = Callable[[Line], Ask]

@@ -38,6 +38,7 @@ class Call:
     lent: Lent | None
     answer: Deferred[Any]
     cancelled: bool = False
+    timeout: float | None = None
 
 
 class FakePeer:
@@ -48,9 +49,14 @@ class FakePeer:
         self.is_lost = False
 
     def call(
-        self, operation: Operation, session: str | None = None, lent: Lent | None = None
+        self,
+        operation: Operation,
+        session: str | None = None,
+        lent: Lent | None = None,
+        timeout: float | None = None,
     ) -> Deferred[Any]:
-        call = Call(operation, session, lent, Deferred(lambda _: setattr(call, "cancelled", True)))
+        answer: Deferred[Any] = Deferred(lambda _: setattr(call, "cancelled", True))
+        call = Call(operation, session, lent, answer, timeout=timeout)
         self.calls.append(call)
         if self.is_lost:
             call.answer.errback(LinkLost("lost"))

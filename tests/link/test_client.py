@@ -62,6 +62,12 @@ class TestAsking(ClientCase):
         self.assertIsInstance(one.errors[0], NoSuchFolder)
         self.assertEqual(self.link.unanswered, 0)
 
+    def test_an_answer_has_a_time_limit(self) -> None:
+        self.link.start()
+        self.ask()
+        (call,) = self.primary.peer.calls
+        self.assertEqual(call.timeout, self.limits.answer_seconds)
+
     def test_waits_for_the_first_connection(self) -> None:
         self.primary.reachable = False
         outcome = self.ask()
@@ -224,7 +230,7 @@ class TestPatience(ClientCase):
         self.clock.advance(3)
         self.unavailable(outcome)
 
-    def test_while_linked_it_may_take_any_time(self) -> None:
+    def test_while_linked_it_may_take_minutes(self) -> None:
         self.link.start()
         outcome = self.ask()
         self.clock.advance(10_000)
