@@ -18,7 +18,7 @@ from tests import redis
 from tests.faults.cluster import Cluster, Node, eventually
 from tests.faults.link_frames import Frame, payload_of
 from tests.faults.link_proxy import LinkProxy
-from tests.test_canary import ADDRESS, CANARIES
+from tests.test_canary import ADDRESS, CANARIES, contents
 
 MESSAGE = (
     f"From: a@example.org\r\nTo: {ADDRESS}\r\nSubject: {CANARIES['subject']}\r\n\r\n"
@@ -118,11 +118,8 @@ class LinkCanaryTests(SynchronousTestCase):
                 self.assertNotIn(key.hex().encode(), content.lower(), f"key of {name} in {place}")
 
     def files(self) -> dict[str, bytes]:
-        return {
-            str(path): path.read_bytes()
-            for path in self.cluster.root.rglob("*")
-            if path.is_file() and path.name != "link.token"
-        }
+        found = contents(self.cluster.root)
+        return {path: octets for path, octets in found.items() if not path.endswith("link.token")}
 
     def test_nothing_leaks(self) -> None:
         written = self.use_everything()
