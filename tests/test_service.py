@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.tls import make_self_signed
+from tests.refusing import started
 from tests.running import HEALTH_PORT, PORTS, RunningServer, free_port_base
 
 ADDRESS = "hello@example.com"
@@ -36,14 +37,18 @@ class ServiceTests(SynchronousTestCase):
             cwd=self.server.root,
             timeout=30,
         )
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
-        lines = (done.stdout + done.stderr).splitlines()
+        return self.refusal(done.returncode, done.stdout + done.stderr)
+
+    def refusal(self, status: int, output: str) -> str:
+        self.assertEqual(status, 1, output)
+        self.assertNotIn("Traceback", output)
+        lines = output.splitlines()
         # before the log begins it is a bare line, afterwards one of the log
         return "\n".join(line for line in lines if re.search(r"(^|\] )mailsrv: ", line))
 
     def serve_refused(self) -> str:
-        said = self.refused("serve", "--config", str(self.server.config))
+        status, output = started("serve", "--config", str(self.server.config))
+        said = self.refusal(status, output)
         self.assertEqual(said.count("mailsrv: "), 1, said)
         return said
 

@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.link.tokens import make_tokens
 from mailsrv.tls import make_self_signed
+from tests.refusing import started
 from tests.running import RunningSecondary, RunningServer
 
 ADDRESS = "hello@example.com"
@@ -260,17 +261,10 @@ class RefusalTests(ProcessCase):
     """What a start is refused with: one line, and exit status 1."""
 
     def refused(self, server: RunningServer) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "mailsrv.cli", "serve", "--config", str(server.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=server.environment(),
-            timeout=30,
-        )
-        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
-        self.assertNotIn("Traceback", done.stdout + done.stderr)
-        lines = [line for line in (done.stdout + done.stderr).splitlines() if "mailsrv: " in line]
+        status, said = started("serve", "--config", str(server.config))
+        self.assertEqual(status, 1, said)
+        self.assertNotIn("Traceback", said)
+        lines = [line for line in said.splitlines() if "mailsrv: " in line]
         self.assertEqual(len(lines), 1, lines)
         return lines[0]
 
