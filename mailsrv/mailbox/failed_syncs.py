@@ -33,16 +33,32 @@ def writing(connection: apsw.Connection) -> Iterator[None]:
         connection.execute("COMMIT")
     except apsw.Error as error:
         _roll_back(connection)
-        if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_FSYNC:
-            _note(connection)
+        _note_failed_sync(error, connection)
         raise
     finally:
         _roll_back(connection)
 
 
+def checkpoint(connection: apsw.Connection) -> bool:
+    """Copy the whole log, empty it; False when others are in the way or the log is suspect."""
+    if connection.filename in _suspects:
+        return False  # the next write makes it good first
+    try:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+    except apsw.IOError as error:
+        _note_failed_sync(error, connection)
+        raise
+    return not busy
+
+
 def _roll_back(connection: apsw.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
+
+
+def _note_failed_sync(error: apsw.Error, connection: apsw.Connection) -> None:
+    if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_FSYNC:
+        _note(connection)
 
 
 def _note(connection: apsw.Connection) -> None:

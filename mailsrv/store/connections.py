@@ -23,6 +23,7 @@ from mailsrv.errors import (
     InvalidInput,
     MailboxBusy,
     MailboxMissing,
+    MailsrvError,
     MessageTooLarge,
     NeedsWriter,
     NoSuchFolder,
@@ -30,6 +31,7 @@ from mailsrv.errors import (
     TooManyResults,
 )
 from mailsrv.keys.filekey import FileKey
+from mailsrv.mailbox import log
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.workers import log_unexpected
 
@@ -55,12 +57,15 @@ class _Connection:
     """What the key comes to that it was opened with."""
     last_used: float = 0.0
     stale: bool = False
+    long: bool = False
+    """Kept from use, until the log of its file was shortened."""
 
 
 class Connections:
     """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back.
 
-    ``readonly`` ones are for who reads beside the process that owns the files.
+    ``readonly`` ones are for who reads beside the process that owns the files. Others set one
+    aside for ``shorten`` when they leave a log of more than ``log_octets``.
     """
 
     def __init__(
@@ -71,12 +76,16 @@ class Connections:
         most: int,
         idle_seconds: float,
         readonly: bool = False,
+        log_octets: int | None = None,
+        log_patience: float = 0.0,
     ) -> None:
         self._seconds = seconds
         self._now = now
         self._most = most
         self._idle_seconds = idle_seconds
         self._readonly = readonly
+        self._log_octets = log_octets
+        self._log_milliseconds = int(log_patience * 1000)
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._closed = threading.Condition(self._lock)
@@ -147,6 +156,27 @@ class Connections:
             gone = self._take_out([one for one in self._idle.values() if one.last_used <= limit])
         self._close(gone)
 
+    def shorten(self) -> None:
+        """Empty the logs that have grown long; those that are in use too long wait for next time.
+
+        Apart from requests, none of which should wait for it.
+        """
+        with self._lock:
+            found = [one for one in self._idle.values() if one.long]
+            for connection in found:
+                del self._idle[id(connection)]
+            self._busy.update(found)
+        for connection in found:
+            try:
+                log.shorten(connection.mailbox.connection, self._log_milliseconds)
+            except Exception as error:  # noqa: BLE001 - others have long logs as well
+                connection.stale = True
+                if not isinstance(error, MailsrvError):
+                    log_unexpected(error)
+            finally:
+                connection.long = False
+                self._keep(connection)
+
     def close(self) -> None:
         """Close all that are idle; those in use close at the end of their work."""
         with self._lock:
@@ -177,7 +207,9 @@ class Connections:
         with self._lock:
             found = [one for one in self._idle.values() if one.name == wanted.name]
             bad = self._take_out([one for one in found if one.inode != identity])
-            good = [one for one in found if one.inode == identity and one.lock == lock]
+            good = [
+                one for one in found if one.inode == identity and one.lock == lock and not one.long
+            ]
             taken = good[-1] if good else None
             if taken is not None:
                 del self._idle[id(taken)]
@@ -194,6 +226,18 @@ class Connections:
         self._close(gone)
 
     def _give_back(self, connection: _Connection) -> None:
+        long = self._left_a_long_log(connection)
+        with self._lock:
+            others = (one for one in self._idle.values() if one.name == connection.name)
+            connection.long = long and not any(one.long for one in others)
+        self._keep(connection)
+
+    def _left_a_long_log(self, connection: _Connection) -> bool:
+        if self._log_octets is None or connection.stale or not connection.opened:
+            return False
+        return log.octets(connection.mailbox.path) > self._log_octets
+
+    def _keep(self, connection: _Connection) -> None:
         with self._lock:
             self._busy.discard(connection)
             if connection.stale or not connection.opened:

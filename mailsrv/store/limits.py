@@ -14,6 +14,10 @@ class Limits:
     """A mailbox connection that nobody used for so long is closed."""
     open_connections: int = 128
     """Mailbox connections kept open at once, in use or idle; those in use are never refused."""
+    log_octets: int = 16 * MIB
+    """A mailbox's log that is longer is begun anew, though others read from it all the time."""
+    log_patience: float = 0.1
+    """How long those who read from it, and who would write, may be held up for that."""
     work_per_alias: int = 3
     """Requests of one alias that may hold a worker thread at once; more wait their turn."""
     logins_at_once: int = 4

@@ -106,6 +106,8 @@ class Wiring:
             self._now,
             most=limits.open_connections,
             idle_seconds=limits.idle_seconds,
+            log_octets=limits.log_octets,
+            log_patience=limits.log_patience,
         )
         self._mailboxes = Mailboxes(self._home, self._volume, self._vault, self._connections)
         self._revocation = Revocation(
@@ -308,6 +310,7 @@ class Wiring:
         self._connections.expire()
         self._files.close_kept(self._limits.idle_seconds)
         self._usages.flush()
+        self._connections.shorten()
 
     def _behind(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Work that nobody waits for; its errors are logged where they are not expected."""
