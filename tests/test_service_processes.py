@@ -15,7 +15,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.link.tokens import make_tokens
+from mailsrv.link.transport.tokens import make_tokens
 from mailsrv.tls import make_self_signed
 from tests.refusing import started
 from tests.running import RunningSecondary, RunningServer

@@ -10,7 +10,7 @@ from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import AlreadyExists, InvalidInput
-from mailsrv.link.tokens import make_tokens
+from mailsrv.link.transport.tokens import make_tokens
 from mailsrv.settings import FILE_NAME, Settings, is_hostname, load
 from mailsrv.tls import make_self_signed
 

@@ -15,7 +15,7 @@ from mailsrv.errors import InvalidInput, Unavailable
 from mailsrv.settings import Primary, Settings
 
 if TYPE_CHECKING:
-    from mailsrv.link.mover import Moved, Progress
+    from mailsrv.link.moving.mover import Moved, Progress
 
 SAID_EVERY = 0.2
 """Seconds between two words of progress."""
@@ -100,8 +100,8 @@ def move(context: Context, address: str, primary: str) -> None:
 
 def _move(context: Context, known: Alias, primary: str, reachable: dict[str, Primary]) -> "Moved":
     # the link takes a third of a second to load, which other commands need not pay
-    from mailsrv.link.limits import LinkLimits
-    from mailsrv.link.operator import carry
+    from mailsrv.link.moving.operator import carry
+    from mailsrv.link.wire.limits import LinkLimits
 
     source = reachable.get(known.primary)
     if source is None:

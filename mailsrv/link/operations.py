@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Meta
 
 from mailsrv.keys.quiet import Quiet
-from mailsrv.link.frames import NoteBody, Operation, Sealed, Session
-from mailsrv.link.limits import MIB
+from mailsrv.link.wire.frames import NoteBody, Operation, Sealed, Session
+from mailsrv.link.wire.limits import MIB
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.fetch import MAX_BYTES
 from mailsrv.mailbox.values import (

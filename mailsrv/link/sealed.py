@@ -13,7 +13,7 @@ import attrs
 
 from mailsrv.errors import SealBroken, StaleKey
 from mailsrv.keys.sealing import generate_key_pair, seal, unseal
-from mailsrv.link.frames import Lent
+from mailsrv.link.wire.frames import Lent
 
 PASSWORD = "password"  # noqa: S105
 PROOF = "proof"

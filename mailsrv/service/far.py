@@ -13,19 +13,19 @@ from twisted.python.threadpool import ThreadPool
 
 from mailsrv.errors import InvalidInput
 from mailsrv.keys.vault import Vault
-from mailsrv.link.client import ClientLimits, PrimaryLink
-from mailsrv.link.connection import ILinkHandler
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.near import NearStore, served_by
 from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
 from mailsrv.link.sealed import LinkKeys
-from mailsrv.link.served import IHandler, Received
-from mailsrv.link.store import RemoteStore
-from mailsrv.link.streams import Budget
-from mailsrv.link.tokens import FRONTEND, Tokens
-from mailsrv.link.websocket import connect
+from mailsrv.link.secondary.near_store import NearStore, served_by
+from mailsrv.link.secondary.primary_link import ClientLimits, PrimaryLink
+from mailsrv.link.secondary.store import RemoteStore
+from mailsrv.link.transport.endpoints import client_endpoint
+from mailsrv.link.transport.tokens import FRONTEND, Tokens
+from mailsrv.link.transport.websocket import connect
+from mailsrv.link.wire.connection import ILinkHandler
+from mailsrv.link.wire.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.served import IHandler, Received
+from mailsrv.link.wire.streams import Budget
 from mailsrv.settings import Primary, Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits

@@ -14,14 +14,14 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 from twisted.logger import Logger
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.connection import LinkConnection
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.moving import Operator
-from mailsrv.link.primary import LinkPrimary
+from mailsrv.link.moving.serving import Operator
+from mailsrv.link.primary.front_end import LinkPrimary
 from mailsrv.link.sealed import LinkKeys
-from mailsrv.link.streams import Budget
-from mailsrv.link.tokens import OPERATOR, Tokens, make_tokens
-from mailsrv.link.websocket import LinkServerFactory, secured
+from mailsrv.link.transport.tokens import OPERATOR, Tokens, make_tokens
+from mailsrv.link.transport.websocket import LinkServerFactory, secured
+from mailsrv.link.wire.connection import LinkConnection
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.streams import Budget
 from mailsrv.service.process import Refused
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IPrimary

@@ -4,7 +4,7 @@ For tests that cut a link a hundred times; run as a program, with the words of `
 """
 
 from mailsrv.cli.commands import main
-from mailsrv.link.client import ClientLimits
+from mailsrv.link.secondary.primary_link import ClientLimits
 
 if __name__ == "__main__":
     ClientLimits.__init__.__kwdefaults__.update(settled=0.0, first_delay=0.02)

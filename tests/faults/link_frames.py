@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from mailsrv.errors import MailsrvError
-from mailsrv.link import frames
+from mailsrv.link.wire import frames
 
 UP, DOWN = "to the primary", "to the secondary"
 BINARY = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.link.frames import Answer, Call, Chunk, encode_frame
+from mailsrv.link.wire.frames import Answer, Call, Chunk, encode_frame
 from tests.faults.link_frames import DOWN, UP
 from tests.faults.link_proxy import Do, Fault, LinkProxy
 

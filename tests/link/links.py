@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from mailsrv.link.connection import LinkConnection, WelcomeParts
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.peer import Received
-from mailsrv.link.tokens import FRONTEND, Tokens, make_tokens
-from mailsrv.link.websocket import LinkServerFactory, connect, secured
+from mailsrv.link.transport.endpoints import client_endpoint
+from mailsrv.link.transport.tokens import FRONTEND, Tokens, make_tokens
+from mailsrv.link.transport.websocket import LinkServerFactory, connect, secured
+from mailsrv.link.wire.connection import LinkConnection, WelcomeParts
+from mailsrv.link.wire.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.peer import Received
 from mailsrv.settings import Primary
 from mailsrv.tls import ServerTls, make_self_signed
 from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo

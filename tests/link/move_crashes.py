@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from mailsrv.directory import schema
-from mailsrv.link.mover import Mover
+from mailsrv.link.moving.mover import Mover
 from tests.link.moves import Link
 from tests.store.crashes import KILLED, die_at_line
 from tests.store.two_volumes import ADDRESS, TwoVolumes
@@ -22,8 +22,8 @@ from tests.store.two_volumes import ADDRESS, TwoVolumes
 MODULES = (
     "mailsrv.directory.mailboxes",
     "mailsrv.directory.moves",
-    "mailsrv.link.mover",
-    "mailsrv.link.moving",
+    "mailsrv.link.moving.mover",
+    "mailsrv.link.moving.serving",
     "mailsrv.mailbox.waiting",
     "mailsrv.store.arriving",
     "mailsrv.store.moving",

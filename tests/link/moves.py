@@ -14,10 +14,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import LinkLost, MailsrvError
-from mailsrv.link.frames import Operation, decode_body, encode_body
-from mailsrv.link.mover import Moved, Mover, Progress
-from mailsrv.link.moving import Operator
-from mailsrv.link.served import Received
+from mailsrv.link.moving.mover import Moved, Mover, Progress
+from mailsrv.link.moving.serving import Operator
+from mailsrv.link.wire.frames import Operation, decode_body, encode_body
+from mailsrv.link.wire.served import Received
 from tests.store.two_volumes import Primary, TwoVolumes
 
 

@@ -3,7 +3,7 @@
 import os
 from typing import Any, ClassVar
 
-from mailsrv.link.frames import NoteBody, Operation
+from mailsrv.link.wire.frames import NoteBody, Operation
 
 TIMES = 50 if os.environ.get("MAILSRV_SOAK") else 1
 """How many times as long the fuzzing goes on as usual."""

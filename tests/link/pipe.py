@@ -15,9 +15,9 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from mailsrv.link.frames import NoteBody, Operation
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.peer import IHandler, Peer, Received
+from mailsrv.link.wire.frames import NoteBody, Operation
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.peer import IHandler, Peer, Received
 
 
 class Recorder:

@@ -5,8 +5,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv import errors
 from mailsrv.errors import Elsewhere, InvalidInput, LinkLost, MailsrvError, Unavailable
-from mailsrv.link.failures import describe, rebuild
-from mailsrv.link.frames import BadFrame
+from mailsrv.link.wire.failures import describe, rebuild
+from mailsrv.link.wire.frames import BadFrame
 
 
 def all_kinds() -> list[type[MailsrvError]]:

@@ -15,9 +15,6 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.sealing import unseal
 from mailsrv.keys.vault import Vault
-from mailsrv.link.asking import HOPS, TRIES
-from mailsrv.link.client import ClientLimits
-from mailsrv.link.doors import AT_ONCE, TOO_MANY, WAITING
 from mailsrv.link.operations import (
     Changed,
     ChangesSince,
@@ -32,8 +29,11 @@ from mailsrv.link.operations import (
     Revoked,
 )
 from mailsrv.link.sealed import ASK, KEY, LinkKeys, seal_for
-from mailsrv.link.served import Received
-from mailsrv.link.store import RemoteStore
+from mailsrv.link.secondary.login import AT_ONCE, TOO_MANY, WAITING
+from mailsrv.link.secondary.primary_link import ClientLimits
+from mailsrv.link.secondary.requests import HOPS, TRIES
+from mailsrv.link.secondary.store import RemoteStore
+from mailsrv.link.wire.served import Received
 from mailsrv.mailbox.values import Changes
 from mailsrv.store.values import Access, Delivery, Recipient
 from tests.link.fakes import PRIVATE, Call, FakePrimary, Outcome, access

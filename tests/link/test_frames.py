@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.frames import (
+from mailsrv.link.wire.frames import (
     Answer,
     BadFrame,
     Begin,

@@ -13,7 +13,8 @@ from typing import Any
 import attrs
 from twisted.logger import Logger, globalLogPublisher
 
-from mailsrv.link.frames import (
+from mailsrv.link.transport.tokens import FRONTEND
+from mailsrv.link.wire.frames import (
     Answer,
     Begin,
     Call,
@@ -25,8 +26,7 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from mailsrv.link.limits import MIB
-from mailsrv.link.tokens import FRONTEND
+from mailsrv.link.wire.limits import MIB
 from tests.link.links import HELLO, QUICK, LinkCase, pause, until
 from tests.link.operations import TIMES, Echo
 from tests.link.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, message, request

@@ -13,22 +13,6 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import AuthenticationFailed, InvalidInput, KeyGone, Unavailable, WrongKey
-from mailsrv.link import primary as link_primary
-from mailsrv.link.frames import (
-    PLAIN,
-    Answer,
-    Begin,
-    Call,
-    Cancel,
-    Chunk,
-    Credit,
-    Failed,
-    decode_body,
-    decode_frame,
-    encode_body,
-    encode_frame,
-)
-from mailsrv.link.limits import FIRST_CREDIT, MIB, LinkLimits
 from mailsrv.link.operations import (
     Append,
     ChangesSince,
@@ -43,9 +27,25 @@ from mailsrv.link.operations import (
     ScramChallengeOf,
     Select,
 )
-from mailsrv.link.peer import Peer
+from mailsrv.link.primary import front_end as link_primary
 from mailsrv.link.sealed import PASSWORD
-from mailsrv.link.streams import Budget
+from mailsrv.link.wire.frames import (
+    PLAIN,
+    Answer,
+    Begin,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Failed,
+    decode_body,
+    decode_frame,
+    encode_body,
+    encode_frame,
+)
+from mailsrv.link.wire.limits import FIRST_CREDIT, MIB, LinkLimits
+from mailsrv.link.wire.peer import Peer
+from mailsrv.link.wire.streams import Budget
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, LARGE, FetchRequest, NewMessage, Section
 from mailsrv.store.values import Access, Delivered, Delivery

@@ -17,8 +17,7 @@ from mailsrv.errors import (
     NoSuchAlias,
     Unavailable,
 )
-from mailsrv.link.frames import Operation, decode_body, encode_body
-from mailsrv.link.moving import (
+from mailsrv.link.moving.serving import (
     MoveClose,
     MoveDigests,
     MoveFreeze,
@@ -32,6 +31,7 @@ from mailsrv.link.moving import (
     TakeSeal,
     TakeWrite,
 )
+from mailsrv.link.wire.frames import Operation, decode_body, encode_body
 from mailsrv.mailbox import blocks
 from mailsrv.store.lifecycle import Lifecycle
 from mailsrv.store.values import Delivery
@@ -139,7 +139,11 @@ class WholeMoveTests(MoveCase):
 
     def test_many_blocks(self) -> None:
         self.patch(blocks, "BLOCK", 4096)
-        for name in ("mailsrv.store.arriving", "mailsrv.link.mover", "mailsrv.link.moving"):
+        for name in (
+            "mailsrv.store.arriving",
+            "mailsrv.link.moving.mover",
+            "mailsrv.link.moving.serving",
+        ):
             patched = mock.patch(f"{name}.BLOCK", 4096)
             patched.start()
             self.addCleanup(patched.stop)

@@ -15,9 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.directory import schema
 from mailsrv.errors import LinkLost, StorageFailed
-from mailsrv.link.frames import Operation
-from mailsrv.link.mover import Moved
-from mailsrv.link.moving import (
+from mailsrv.link.moving.mover import Moved
+from mailsrv.link.moving.serving import (
     MoveClose,
     MoveFreeze,
     MoveSwitch,
@@ -26,6 +25,7 @@ from mailsrv.link.moving import (
     TakeRows,
     TakeSeal,
 )
+from mailsrv.link.wire.frames import Operation
 from tests.link.moves import Link, MoveCase, template
 from tests.store.two_volumes import ADDRESS
 

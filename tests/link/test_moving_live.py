@@ -12,13 +12,13 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from mailsrv.errors import Elsewhere, MailsrvError
-from mailsrv.link.mover import Moved
-from mailsrv.link.moving import MoveFreeze, MoveOpen, Operator
-from mailsrv.link.operator import carry, open_link
-from mailsrv.link.primary import LinkPrimary
+from mailsrv.link.moving.mover import Moved
+from mailsrv.link.moving.operator import carry, open_link
+from mailsrv.link.moving.serving import MoveFreeze, MoveOpen, Operator
+from mailsrv.link.primary.front_end import LinkPrimary
 from mailsrv.link.sealed import LinkKeys
-from mailsrv.link.tokens import OPERATOR
-from mailsrv.link.websocket import LinkServerFactory
+from mailsrv.link.transport.tokens import OPERATOR
+from mailsrv.link.transport.websocket import LinkServerFactory
 from mailsrv.mailbox.values import ALL_UIDS, FetchRequest, NewMessage, Section
 from mailsrv.settings import Primary as Address
 from mailsrv.store.lifecycle import Lifecycle

@@ -14,9 +14,9 @@ from twisted.trial.unittest import TestCase
 
 from mailsrv.errors import KeyGone, NoSuchFolder
 from mailsrv.keys.vault import Vault
-from mailsrv.link.held import Held
-from mailsrv.link.near import NearStore
-from mailsrv.link.passing import PassingStore
+from mailsrv.link.secondary.near_store import NearStore
+from mailsrv.link.secondary.passing_store import PassingStore
+from mailsrv.link.secondary.sessions import Held
 from mailsrv.mailbox.criteria import Subject
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.interfaces import IStore

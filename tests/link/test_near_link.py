@@ -10,7 +10,7 @@ from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import TestCase
 
 from mailsrv.errors import KeyGone
-from mailsrv.link.near import NearStore, served_by
+from mailsrv.link.secondary.near_store import NearStore, served_by
 from mailsrv.store.interfaces import IStore
 from tests.link.cases import RemoteCase
 from tests.link.world import FrontEnd, LinkWorld

@@ -10,16 +10,16 @@ from zope.interface.interface import Method
 from mailsrv.errors import InvalidInput, StaleKey
 from mailsrv.keys.sealing import generate_key_pair
 from mailsrv.link import operations, sealed
-from mailsrv.link.frames import NoteBody, Operation, decode_body, encode_body
 from mailsrv.link.operations import (
     FRONTEND_OPERATIONS,
     MAILBOX_OPERATIONS,
     NOTES,
     SECONDARY_OPERATIONS,
 )
-from mailsrv.link.routes import Routes
 from mailsrv.link.sealed import LinkKeys, Numbers, Opener, Sealer
-from mailsrv.link.store import RemoteStore
+from mailsrv.link.secondary.routes import Routes
+from mailsrv.link.secondary.store import RemoteStore
+from mailsrv.link.wire.frames import NoteBody, Operation, decode_body, encode_body
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.values import Delivery, NewMessage, ScramProof
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput, LinkLost, NoSuchFolder, Unavailable
-from mailsrv.link.frames import (
+from mailsrv.link.wire.frames import (
     Answer,
     Begin,
     Call,
@@ -23,8 +23,8 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from mailsrv.link.limits import CHUNK, FIRST_CREDIT, KIB, MIB, LinkLimits
-from mailsrv.link.peer import Peer, ProtocolViolation, Received
+from mailsrv.link.wire.limits import CHUNK, FIRST_CREDIT, KIB, MIB, LinkLimits
+from mailsrv.link.wire.peer import Peer, ProtocolViolation, Received
 from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo, News
 from tests.link.pipe import End, Pipe, Recorder
 from tests.link.test_frames import FRAMES

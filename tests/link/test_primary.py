@@ -8,8 +8,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailsrv.errors import InvalidInput, KeyGone, StaleKey
 from mailsrv.keys.sealing import generate_key_pair
-from mailsrv.link.frames import Lent, Operation
-from mailsrv.link.listening import Announcer
 from mailsrv.link.operations import (
     Changed,
     Folders,
@@ -21,10 +19,12 @@ from mailsrv.link.operations import (
     Resumed,
     Revoked,
 )
-from mailsrv.link.peer import Received
-from mailsrv.link.primary import LinkPrimary
+from mailsrv.link.primary.announcer import Announcer
+from mailsrv.link.primary.front_end import LinkPrimary
 from mailsrv.link.sealed import ASK, KEY, PASSWORD, LinkKeys, Sealer, seal_for
-from mailsrv.link.tokens import FRONTEND, OPERATOR
+from mailsrv.link.transport.tokens import FRONTEND, OPERATOR
+from mailsrv.link.wire.frames import Lent, Operation
+from mailsrv.link.wire.peer import Received
 from mailsrv.store.values import Access
 from tests.link.fakes import FakeConnection
 from tests.store.conformance import ADDRESS, delivery

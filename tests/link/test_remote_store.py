@@ -10,8 +10,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from mailsrv.errors import InvalidInput, KeyGone, Unavailable
-from mailsrv.link.client import ClientLimits
-from mailsrv.link.frames import Answer, Begin, Call, decode_frame
+from mailsrv.link.secondary.primary_link import ClientLimits
+from mailsrv.link.wire.frames import Answer, Begin, Call, decode_frame
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.revocation import CREDENTIAL_GONE
 from mailsrv.store.values import NewMessage

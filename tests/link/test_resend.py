@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from mailsrv.link.frames import Hello, Welcome, decode_frame
+from mailsrv.link.wire.frames import Hello, Welcome, decode_frame
 from mailsrv.store.values import (
     ALL_UIDS,
     DELETED,

@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.frames import Begin, Cancel, Chunk, decode_frame
-from mailsrv.link.limits import CHUNK, FIRST_CREDIT, KIB, MIB
-from mailsrv.link.outbox import Outbox
-from mailsrv.link.streams import Budget, Incoming, Outgoing, Reservation
+from mailsrv.link.wire.frames import Begin, Cancel, Chunk, decode_frame
+from mailsrv.link.wire.limits import CHUNK, FIRST_CREDIT, KIB, MIB
+from mailsrv.link.wire.outbox import Outbox
+from mailsrv.link.wire.streams import Budget, Incoming, Outgoing, Reservation
 
 
 class BudgetTests(SynchronousTestCase):

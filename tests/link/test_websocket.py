@@ -25,11 +25,11 @@ from twisted.internet.ssl import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput, LinkLost
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.frames import Hello
-from mailsrv.link.limits import MIB, LinkLimits
-from mailsrv.link.tokens import FRONTEND, OPERATOR, Tokens, make_tokens
-from mailsrv.link.websocket import LinkRefused, connect
+from mailsrv.link.transport.endpoints import client_endpoint
+from mailsrv.link.transport.tokens import FRONTEND, OPERATOR, Tokens, make_tokens
+from mailsrv.link.transport.websocket import LinkRefused, connect
+from mailsrv.link.wire.frames import Hello
+from mailsrv.link.wire.limits import MIB, LinkLimits
 from mailsrv.settings import Primary
 from tests.link.links import HELLO, QUICK, LinkCase, pause, until
 from tests.link.operations import TIMES, Carry, Echo, News
@@ -245,8 +245,8 @@ FRONT_END = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from mailsrv.link.tokens import Tokens
-from mailsrv.link.websocket import client_endpoint, connect
+from mailsrv.link.transport.tokens import Tokens
+from mailsrv.link.transport.websocket import client_endpoint, connect
 from mailsrv.settings import Primary
 from tests.link.links import HELLO, QUICK, Handler
 

@@ -12,15 +12,15 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.interfaces import IListeningPort
 
 from mailsrv.keys.vault import Vault
-from mailsrv.link.client import ClientLimits, PrimaryLink
-from mailsrv.link.connection import ILinkHandler, LinkConnection
-from mailsrv.link.frames import VERSION, Hello
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.primary import LinkPrimary
+from mailsrv.link.primary.front_end import LinkPrimary
 from mailsrv.link.sealed import LinkKeys
-from mailsrv.link.store import RemoteStore
-from mailsrv.link.tokens import FRONTEND, OPERATOR, Tokens
-from mailsrv.link.websocket import LinkServerFactory, connect
+from mailsrv.link.secondary.primary_link import ClientLimits, PrimaryLink
+from mailsrv.link.secondary.store import RemoteStore
+from mailsrv.link.transport.tokens import FRONTEND, OPERATOR, Tokens
+from mailsrv.link.transport.websocket import LinkServerFactory, connect
+from mailsrv.link.wire.connection import ILinkHandler, LinkConnection
+from mailsrv.link.wire.frames import VERSION, Hello
+from mailsrv.link.wire.limits import LinkLimits
 from mailsrv.store.local import LocalStore
 from tests.store.world import World, until
 

@@ -12,8 +12,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from mailsrv.link.failures import printable
-from mailsrv.link.frames import (
+from mailsrv.link.wire.failures import printable
+from mailsrv.link.wire.frames import (
     VERSION,
     BadFrame,
     Frame,
@@ -25,10 +25,10 @@ from mailsrv.link.frames import (
     decode_frame,
     encode_frame,
 )
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.peer import Peer, ProtocolViolation
-from mailsrv.link.served import IHandler
-from mailsrv.link.streams import Budget
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.peer import Peer, ProtocolViolation
+from mailsrv.link.wire.served import IHandler
+from mailsrv.link.wire.streams import Budget
 
 NONCE_OCTETS = 16
 

@@ -10,11 +10,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mailsrv.errors import Elsewhere, KeyGone, MailsrvError, NoSuchFolder, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.asking import Asking, expected, resumed
-from mailsrv.link.client import PrimaryLink
-from mailsrv.link.frames import NoteBody
-from mailsrv.link.held import Held, tell_revoked
-from mailsrv.link.line import Ask, Line
 from mailsrv.link.operations import (
     RESUMED_AT_ONCE,
     Changed,
@@ -26,7 +21,12 @@ from mailsrv.link.operations import (
     Revoked,
 )
 from mailsrv.link.sealed import ASK, seal_for
-from mailsrv.link.served import Received
+from mailsrv.link.secondary.line import Ask, Line
+from mailsrv.link.secondary.primary_link import PrimaryLink
+from mailsrv.link.secondary.requests import Asking, expected, resumed
+from mailsrv.link.secondary.sessions import Held, tell_revoked
+from mailsrv.link.wire.frames import NoteBody
+from mailsrv.link.wire.served import Received
 from mailsrv.store.interfaces import IListener
 from mailsrv.store.notifications import FOLDER_LIST
 from mailsrv.store.values import Access

@@ -6,7 +6,7 @@ answer. Pure.
 
 from http import HTTPStatus
 
-from mailsrv.link.tokens import Tokens
+from mailsrv.link.transport.tokens import Tokens
 
 PATH = "/link"
 SUBPROTOCOL = "mailsrv.1"

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.limits import MIB
+from mailsrv.link.wire.limits import MIB
 
 VERSION = 1
 """Of the frames and of the operations together; both sides must speak the same."""

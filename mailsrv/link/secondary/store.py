@@ -14,13 +14,13 @@ from zope.interface import implementer
 
 from mailsrv.keys.vault import Vault
 from mailsrv.link import operations
-from mailsrv.link.asking import Asking
-from mailsrv.link.client import PrimaryLink
-from mailsrv.link.doors import Doors
-from mailsrv.link.held import Held
-from mailsrv.link.line import Ask
-from mailsrv.link.ownership import Ownership
 from mailsrv.link.sealed import LinkKeys
+from mailsrv.link.secondary.line import Ask
+from mailsrv.link.secondary.login import Doors
+from mailsrv.link.secondary.primary_link import PrimaryLink
+from mailsrv.link.secondary.reconnection import Ownership
+from mailsrv.link.secondary.requests import Asking
+from mailsrv.link.secondary.sessions import Held
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.values import (
     Appended,

@@ -23,12 +23,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailsrv.link import handshake
-from mailsrv.link.connection import LinkConnection
-from mailsrv.link.failures import describe, printable
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.peer import ProtocolViolation
-from mailsrv.link.tokens import Tokens
+from mailsrv.link.transport import handshake
+from mailsrv.link.transport.tokens import Tokens
+from mailsrv.link.wire.connection import LinkConnection
+from mailsrv.link.wire.failures import describe, printable
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.peer import ProtocolViolation
 
 FRAGMENTS = 64
 """Of one message. Our own side sends none; a proxy on the way may."""

@@ -13,8 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import MailsrvError, Unavailable
-from mailsrv.link.frames import Operation
-from mailsrv.link.moving import (
+from mailsrv.link.moving.serving import (
     DIGESTS_AT_ONCE,
     LISTED_AT_ONCE,
     MoveClose,
@@ -38,6 +37,7 @@ from mailsrv.link.moving import (
     TakeWaiting,
     TakeWrite,
 )
+from mailsrv.link.wire.frames import Operation
 from mailsrv.mailbox.blocks import BLOCK, blocks_in
 from mailsrv.mailbox.waiting import WaitingEntry
 from mailsrv.store.moving import PARTS, Part, Sizes

@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 
 from mailsrv.errors import InvalidInput, Unavailable
-from mailsrv.link.connection import LinkConnection
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.frames import VERSION, Hello, NoteBody, Operation
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.mover import Asked, Moved, Mover, Progress
-from mailsrv.link.served import Received
-from mailsrv.link.tokens import OPERATOR, Tokens
-from mailsrv.link.websocket import connect
+from mailsrv.link.moving.mover import Asked, Moved, Mover, Progress
+from mailsrv.link.transport.endpoints import client_endpoint
+from mailsrv.link.transport.tokens import OPERATOR, Tokens
+from mailsrv.link.transport.websocket import connect
+from mailsrv.link.wire.connection import LinkConnection
+from mailsrv.link.wire.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.served import Received
 from mailsrv.settings import Primary
 
 STEP_SECONDS = 120.0

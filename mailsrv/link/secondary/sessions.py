@@ -11,7 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from mailsrv.errors import KeyGone
-from mailsrv.link.line import Line
+from mailsrv.link.secondary.line import Line
 from mailsrv.store.interfaces import IListener
 from mailsrv.store.values import Access
 from mailsrv.store.workers import log_unexpected

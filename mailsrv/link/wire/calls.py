@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from mailsrv.errors import InvalidInput, LinkLost, MailsrvError, Unavailable
-from mailsrv.link.failures import rebuild
-from mailsrv.link.frames import (
+from mailsrv.link.wire.failures import rebuild
+from mailsrv.link.wire.frames import (
     Begin,
     Call,
     Cancel,
@@ -24,9 +24,9 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from mailsrv.link.limits import CHUNK
-from mailsrv.link.outbox import Outbox
-from mailsrv.link.streams import Budget, Incoming, Outgoing
+from mailsrv.link.wire.limits import CHUNK
+from mailsrv.link.wire.outbox import Outbox
+from mailsrv.link.wire.streams import Budget, Incoming, Outgoing
 
 
 @attrs.define(eq=False, kw_only=True)

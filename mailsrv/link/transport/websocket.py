@@ -22,7 +22,16 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mailsrv.errors import Unavailable
-from mailsrv.link.connection import (
+from mailsrv.link.transport.endpoints import client_endpoint
+from mailsrv.link.transport.handshake import PATH, SUBPROTOCOL
+from mailsrv.link.transport.protocols import (
+    LinkClientProtocol,
+    LinkServerProtocol,
+    Timers,
+    protocol_options,
+)
+from mailsrv.link.transport.tokens import Tokens
+from mailsrv.link.wire.connection import (
     FrontEndSide,
     ILinkHandler,
     LinkConnection,
@@ -30,14 +39,10 @@ from mailsrv.link.connection import (
     PrimarySide,
     WelcomeParts,
 )
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.failures import printable
-from mailsrv.link.frames import Hello
-from mailsrv.link.handshake import PATH, SUBPROTOCOL
-from mailsrv.link.limits import LinkLimits
-from mailsrv.link.protocols import LinkClientProtocol, LinkServerProtocol, Timers, protocol_options
-from mailsrv.link.streams import Budget
-from mailsrv.link.tokens import Tokens
+from mailsrv.link.wire.failures import printable
+from mailsrv.link.wire.frames import Hello
+from mailsrv.link.wire.limits import LinkLimits
+from mailsrv.link.wire.streams import Budget
 
 __all__ = [
     "ILinkHandler",

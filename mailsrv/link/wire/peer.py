@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.calls import Calls
-from mailsrv.link.failures import SENTENCE_LENGTH, describe, printable
-from mailsrv.link.frames import (
+from mailsrv.link.wire.calls import Calls
+from mailsrv.link.wire.failures import SENTENCE_LENGTH, describe, printable
+from mailsrv.link.wire.frames import (
     Answer,
     BadFrame,
     Begin,
@@ -33,10 +33,10 @@ from mailsrv.link.frames import (
     decode_frame,
     encode_body,
 )
-from mailsrv.link.limits import CHUNK, LinkLimits
-from mailsrv.link.outbox import Outbox
-from mailsrv.link.served import IHandler, Received, Served
-from mailsrv.link.streams import Budget
+from mailsrv.link.wire.limits import CHUNK, LinkLimits
+from mailsrv.link.wire.outbox import Outbox
+from mailsrv.link.wire.served import IHandler, Received, Served
+from mailsrv.link.wire.streams import Budget
 
 __all__ = ["IHandler", "Peer", "ProtocolViolation", "Received"]
 

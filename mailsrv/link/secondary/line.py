@@ -11,9 +11,9 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
-from mailsrv.link.connection import LinkConnection
-from mailsrv.link.frames import Lent, Operation
 from mailsrv.link.sealed import Sealer
+from mailsrv.link.wire.connection import LinkConnection
+from mailsrv.link.wire.frames import Lent, Operation
 
 
 class Ask(msgspec.Struct, frozen=True):

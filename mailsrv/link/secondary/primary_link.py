@@ -17,11 +17,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailsrv.errors import LinkLost, MailsrvError, Unavailable
-from mailsrv.link.connection import ILinkHandler, LinkConnection
-from mailsrv.link.frames import NoteBody, Operation
-from mailsrv.link.line import Ask, Compose, Line
 from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
-from mailsrv.link.served import Received
+from mailsrv.link.secondary.line import Ask, Compose, Line
+from mailsrv.link.wire.connection import ILinkHandler, LinkConnection
+from mailsrv.link.wire.frames import NoteBody, Operation
+from mailsrv.link.wire.served import Received
 from mailsrv.store.workers import log_unexpected
 
 log = Logger()

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from mailsrv.errors import InvalidInput, Unavailable
-from mailsrv.link.failures import describe
-from mailsrv.link.frames import (
+from mailsrv.link.wire.failures import describe
+from mailsrv.link.wire.frames import (
     PLAIN,
     Answer,
     Begin,
@@ -31,9 +31,9 @@ from mailsrv.link.frames import (
     encode_body,
     encode_frame,
 )
-from mailsrv.link.limits import CHUNK, LinkLimits
-from mailsrv.link.outbox import Outbox
-from mailsrv.link.streams import Budget, Incoming, Outgoing
+from mailsrv.link.wire.limits import CHUNK, LinkLimits
+from mailsrv.link.wire.outbox import Outbox
+from mailsrv.link.wire.streams import Budget, Incoming, Outgoing
 
 
 class Received(msgspec.Struct, frozen=True):

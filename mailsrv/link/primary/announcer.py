@@ -10,7 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from mailsrv.link.operations import Changed, Revoked
-from mailsrv.link.peer import Peer
+from mailsrv.link.wire.peer import Peer
 from mailsrv.store.interfaces import IListener
 
 

@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 
 from mailsrv.errors import Elsewhere, KeyGone, LeaseEnded, MailsrvError, StaleKey, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.client import PrimaryLink
-from mailsrv.link.held import Held, HeldSessions, tell_revoked
-from mailsrv.link.limits import CHUNK
-from mailsrv.link.line import Ask, Line
 from mailsrv.link.operations import Logout, Resume, Resumed, SessionOperation
-from mailsrv.link.routes import Routes
+from mailsrv.link.secondary.line import Ask, Line
+from mailsrv.link.secondary.primary_link import PrimaryLink
+from mailsrv.link.secondary.routes import Routes
+from mailsrv.link.secondary.sessions import Held, HeldSessions, tell_revoked
+from mailsrv.link.wire.limits import CHUNK
 from mailsrv.store.values import Access
 from mailsrv.store.workers import log_unexpected
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from mailsrv.link.frames import Begin, Frame, encode_frame
-from mailsrv.link.streams import Key, Outgoing
+from mailsrv.link.wire.frames import Begin, Frame, encode_frame
+from mailsrv.link.wire.streams import Key, Outgoing
 
 
 class Outbox:

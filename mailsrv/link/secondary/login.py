@@ -12,12 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import AuthenticationFailed, StaleKey, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.asking import Asking
-from mailsrv.link.frames import encode_body
-from mailsrv.link.held import Held
-from mailsrv.link.line import Ask, Line
 from mailsrv.link.operations import LoggedIn, Login, LoginScram, Logout
 from mailsrv.link.sealed import KEY, PASSWORD, PROOF, LinkKeys
+from mailsrv.link.secondary.line import Ask, Line
+from mailsrv.link.secondary.requests import Asking
+from mailsrv.link.secondary.sessions import Held
+from mailsrv.link.wire.frames import encode_body
 from mailsrv.store.interfaces import IListener
 from mailsrv.store.values import Access, Scope, ScramAccepted, ScramProof
 

@@ -14,9 +14,6 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from zope.interface import implementer
 
 from mailsrv.errors import Elsewhere, InvalidInput, KeyGone, MailsrvError, Unavailable
-from mailsrv.link.connection import ILinkHandler, LinkConnection, MakeHandler, WelcomeParts
-from mailsrv.link.frames import Lent, NoteBody, Operation, decode_body
-from mailsrv.link.listening import Announcer, Ear
 from mailsrv.link.operations import (
     FRONTEND_OPERATIONS,
     MAILBOX_OPERATIONS,
@@ -33,9 +30,12 @@ from mailsrv.link.operations import (
     ScramChallengeOf,
     SessionOperation,
 )
+from mailsrv.link.primary.announcer import Announcer, Ear
 from mailsrv.link.sealed import ASK, KEY, PASSWORD, PROOF, LinkKeys, Opener, new_ask, seal_for
-from mailsrv.link.served import Received
-from mailsrv.link.tokens import FRONTEND
+from mailsrv.link.transport.tokens import FRONTEND
+from mailsrv.link.wire.connection import ILinkHandler, LinkConnection, MakeHandler, WelcomeParts
+from mailsrv.link.wire.frames import Lent, NoteBody, Operation, decode_body
+from mailsrv.link.wire.served import Received
 from mailsrv.store.interfaces import IKeeper, IListener, IPrimary
 from mailsrv.store.values import Access, ScramProof
 

@@ -9,8 +9,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from mailsrv.errors import InvalidInput
-from mailsrv.link.frames import Chunk
-from mailsrv.link.limits import CHUNK, FIRST_CREDIT
+from mailsrv.link.wire.frames import Chunk
+from mailsrv.link.wire.limits import CHUNK, FIRST_CREDIT
 
 Key = tuple[int, bool]
 """Id of the call, and whether this is its answer."""

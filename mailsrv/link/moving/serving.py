@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from mailsrv.errors import InvalidInput, MailsrvError, Unavailable
-from mailsrv.link.connection import LinkConnection
-from mailsrv.link.frames import NoteBody, Operation
-from mailsrv.link.served import Received
+from mailsrv.link.wire.connection import LinkConnection
+from mailsrv.link.wire.frames import NoteBody, Operation
+from mailsrv.link.wire.served import Received
 from mailsrv.mailbox.blocks import BLOCK
 from mailsrv.mailbox.waiting import WaitingEntry, WaitingRow
 from mailsrv.store.arriving import Target

@@ -33,11 +33,11 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.vault import Vault
-from mailsrv.link.client import PrimaryLink
-from mailsrv.link.held import Held
-from mailsrv.link.passing import PassingStore
-from mailsrv.link.readers import Listener, Readers
-from mailsrv.link.store import RemoteStore
+from mailsrv.link.secondary.passing_store import PassingStore
+from mailsrv.link.secondary.primary_link import PrimaryLink
+from mailsrv.link.secondary.readers import Listener, Readers
+from mailsrv.link.secondary.sessions import Held
+from mailsrv.link.secondary.store import RemoteStore
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Changes, FetchPage, FetchRequest, Folder, Section, Selected

@@ -1,0 +1,1 @@
+"""Moving a mailbox between primaries: the operator's steps, and who carries them out."""

@@ -1,0 +1,1 @@
+"""The front end's side: ``IStore`` over links to the primaries."""
