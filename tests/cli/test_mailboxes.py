@@ -9,8 +9,8 @@ from mailsrv.cli import mailboxes
 from mailsrv.cli.main import now
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import InvalidInput, Unavailable
-from mailsrv.link.endpoints import client_endpoint
-from mailsrv.link.mover import Moved
+from mailsrv.link.moving.mover import Moved
+from mailsrv.link.transport.endpoints import client_endpoint
 from mailsrv.settings import Primary, load
 from tests.cli.test_commands import ADDRESS, CommandTestCase
 
