@@ -3,7 +3,6 @@ without mailboxes. Workers are on the primary's own machine and read the files t
 """
 
 import random
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,6 @@ from twisted.python.threadpool import ThreadPool
 
 from mailsrv.errors import InvalidInput
 from mailsrv.keys.vault import Vault
-from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
 from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.secondary.near_store import NearStore, served_by
 from mailsrv.link.secondary.primary_link import ClientLimits, PrimaryLink
@@ -22,9 +20,8 @@ from mailsrv.link.transport.endpoints import client_endpoint
 from mailsrv.link.transport.tokens import FRONTEND, Tokens
 from mailsrv.link.transport.websocket import connect
 from mailsrv.link.wire.connection import ILinkHandler
-from mailsrv.link.wire.frames import VERSION, Hello, NoteBody, Operation
+from mailsrv.link.wire.frames import VERSION, Hello
 from mailsrv.link.wire.limits import LinkLimits
-from mailsrv.link.wire.served import IHandler, Received
 from mailsrv.link.wire.streams import Budget
 from mailsrv.settings import Primary, Settings
 from mailsrv.store.interfaces import IStore
@@ -56,22 +53,6 @@ def _token(primary: Primary) -> str:
     if primary.token_file is None:
         raise InvalidInput("token_file: expected the file with the token")
     return Tokens.load(primary.token_file).token(FRONTEND)
-
-
-class _Accepting:
-    """What a primary asks and tells, with the lists of what it may."""
-
-    accepts: Mapping[str, type[Operation]] = SECONDARY_OPERATIONS
-    notes: Mapping[str, type[NoteBody]] = NOTES
-
-    def __init__(self, handler: IHandler) -> None:
-        self._handler = handler
-
-    def called(self, call: Received) -> Any:
-        return self._handler.called(call)
-
-    def told(self, note: NoteBody) -> None:
-        self._handler.told(note)
 
 
 class FarStore(Service):
@@ -119,13 +100,12 @@ class FarStore(Service):
     def _link(self, name: str, primary: Primary) -> PrimaryLink:
         endpoint = client_endpoint(primary, self._reactor)
 
-        def open_link(handler: IHandler) -> Deferred[Any]:
-            accepting: ILinkHandler = _Accepting(handler)
+        def open_link(handler: ILinkHandler) -> Deferred[Any]:
             return connect(
                 endpoint,
                 _token(primary),
                 self._hello,
-                lambda _: accepting,
+                lambda _: handler,
                 self._reactor,
                 self._limits,
                 self._budget,

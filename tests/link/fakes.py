@@ -9,7 +9,9 @@ from twisted.internet.task import Clock
 
 from mailsrv.errors import LinkLost
 from mailsrv.keys.sealing import generate_key_pair
-from mailsrv.link.operations import Resume
+from mailsrv.link.operations import (
+    Resume,
+)
 from mailsrv.link.secondary.primary_link import ClientLimits, PrimaryLink
 from mailsrv.link.wire.frames import VERSION, Lent, NoteBody, Operation, Welcome
 from mailsrv.store.values import Access

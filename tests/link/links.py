@@ -59,7 +59,7 @@ def pause(seconds: float) -> Deferred[None]:
     return deferLater(reactor, seconds)
 
 
-async def until(condition: Any, seconds: float = 5.0) -> None:
+async def until(condition: Any, seconds: float = 20.0) -> None:
     """Wait for a condition; fail when it does not come true in time."""
     end = reactor.seconds() + seconds
     while not condition():

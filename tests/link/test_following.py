@@ -15,11 +15,13 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.sealing import unseal
 from mailsrv.keys.vault import Vault
+from mailsrv.link.mailbox_operations import (
+    ChangesSince,
+    Folders,
+)
 from mailsrv.link.operations import (
     Changed,
-    ChangesSince,
     Deliver,
-    Folders,
     LendKey,
     LoggedIn,
     Login,

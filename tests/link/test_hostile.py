@@ -13,19 +13,21 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import AuthenticationFailed, InvalidInput, KeyGone, Unavailable, WrongKey
-from mailsrv.link.operations import (
+from mailsrv.link.mailbox_operations import (
     Append,
     ChangesSince,
-    Deliver,
     Fetch,
     Folders,
-    Login,
     Read,
+    Select,
+)
+from mailsrv.link.operations import (
+    Deliver,
+    Login,
     Resolve,
     Resume,
     Resumed,
     ScramChallengeOf,
-    Select,
 )
 from mailsrv.link.primary import front_end as link_primary
 from mailsrv.link.sealed import PASSWORD
@@ -50,7 +52,7 @@ from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, LARGE, FetchRequest, NewMessage, Section
 from mailsrv.store.values import Access, Delivered, Delivery
 from tests.link.operations import ACCEPTS, NOTES, Carry, Echo
-from tests.link.test_primary import PrimaryCase
+from tests.link.test_front_end import PrimaryCase
 from tests.store.conformance import ADDRESS, delivery
 from tests.store.world import until
 

@@ -9,10 +9,12 @@ from zope.interface.interface import Method
 
 from mailsrv.errors import InvalidInput, StaleKey
 from mailsrv.keys.sealing import generate_key_pair
-from mailsrv.link import operations, sealed
+from mailsrv.link import mailbox_operations, operations, sealed
+from mailsrv.link.mailbox_operations import (
+    MAILBOX_OPERATIONS,
+)
 from mailsrv.link.operations import (
     FRONTEND_OPERATIONS,
-    MAILBOX_OPERATIONS,
     NOTES,
     SECONDARY_OPERATIONS,
 )
@@ -43,7 +45,8 @@ class TestTables(SynchronousTestCase):
         listed = {*FRONTEND_OPERATIONS.values(), *SECONDARY_OPERATIONS.values(), *NOTES.values()}
         defined = {
             one
-            for one in vars(operations).values()
+            for module in (operations, mailbox_operations)
+            for one in vars(module).values()
             if isinstance(one, type)
             and issubclass(one, Operation | NoteBody)
             and "name" in one.__dict__
@@ -61,7 +64,7 @@ class TestTables(SynchronousTestCase):
                 self.assertIs(operation.__annotations__["write_id"], str)
 
     def test_nothing_is_shown_of_what_clients_sent(self) -> None:
-        append = operations.Append("INBOX", [NewMessage(b"secret")], "w1")
+        append = mailbox_operations.Append("INBOX", [NewMessage(b"secret")], "w1")
         deliver = operations.Deliver("a" * 24, Delivery(b"secret", "d", "2026-11-20T08:30:00Z"))
         login = operations.Login("who@example.com", b"secret", 1, "imap", "s", True)
         for one in (append, deliver, login):

@@ -9,7 +9,10 @@ from collections.abc import Callable
 import attrs
 from zope.interface import implementer
 
-from mailsrv.link.operations import Changed, Revoked
+from mailsrv.link.operations import (
+    Changed,
+    Revoked,
+)
 from mailsrv.link.wire.peer import Peer
 from mailsrv.store.interfaces import IListener
 

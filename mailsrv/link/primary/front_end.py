@@ -14,9 +14,12 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from zope.interface import implementer
 
 from mailsrv.errors import Elsewhere, InvalidInput, KeyGone, MailsrvError, Unavailable
+from mailsrv.link.mailbox_operations import (
+    MAILBOX_OPERATIONS,
+    SessionOperation,
+)
 from mailsrv.link.operations import (
     FRONTEND_OPERATIONS,
-    MAILBOX_OPERATIONS,
     Deliver,
     Lending,
     LendKey,
@@ -28,7 +31,6 @@ from mailsrv.link.operations import (
     Resume,
     Resumed,
     ScramChallengeOf,
-    SessionOperation,
 )
 from mailsrv.link.primary.announcer import Announcer, Ear
 from mailsrv.link.sealed import ASK, KEY, PASSWORD, PROOF, LinkKeys, Opener, new_ask, seal_for

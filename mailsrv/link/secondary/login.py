@@ -12,7 +12,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import AuthenticationFailed, StaleKey, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.operations import LoggedIn, Login, LoginScram, Logout
+from mailsrv.link.operations import (
+    LoggedIn,
+    Login,
+    LoginScram,
+    Logout,
+)
 from mailsrv.link.sealed import KEY, PASSWORD, PROOF, LinkKeys
 from mailsrv.link.secondary.line import Ask, Line
 from mailsrv.link.secondary.requests import Asking

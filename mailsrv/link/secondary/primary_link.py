@@ -17,7 +17,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailsrv.errors import LinkLost, MailsrvError, Unavailable
-from mailsrv.link.operations import NOTES, SECONDARY_OPERATIONS
+from mailsrv.link.operations import (
+    NOTES,
+    SECONDARY_OPERATIONS,
+)
 from mailsrv.link.secondary.line import Ask, Compose, Line
 from mailsrv.link.wire.connection import ILinkHandler, LinkConnection
 from mailsrv.link.wire.frames import NoteBody, Operation

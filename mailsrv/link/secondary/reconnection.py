@@ -10,10 +10,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from mailsrv.errors import Elsewhere, KeyGone, MailsrvError, NoSuchFolder, Unavailable
 from mailsrv.keys.vault import Vault
+from mailsrv.link.mailbox_operations import (
+    ChangesSince,
+)
 from mailsrv.link.operations import (
     RESUMED_AT_ONCE,
     Changed,
-    ChangesSince,
     Lending,
     LendKey,
     Logout,

@@ -14,7 +14,14 @@ from twisted.python.failure import Failure
 
 from mailsrv.errors import Elsewhere, KeyGone, LeaseEnded, MailsrvError, StaleKey, Unavailable
 from mailsrv.keys.vault import Vault
-from mailsrv.link.operations import Logout, Resume, Resumed, SessionOperation
+from mailsrv.link.mailbox_operations import (
+    SessionOperation,
+)
+from mailsrv.link.operations import (
+    Logout,
+    Resume,
+    Resumed,
+)
 from mailsrv.link.secondary.line import Ask, Line
 from mailsrv.link.secondary.primary_link import PrimaryLink
 from mailsrv.link.secondary.routes import Routes

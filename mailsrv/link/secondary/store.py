@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from mailsrv.keys.vault import Vault
+from mailsrv.link import mailbox_operations as in_mailbox
 from mailsrv.link import operations
 from mailsrv.link.sealed import LinkKeys
 from mailsrv.link.secondary.line import Ask
@@ -125,39 +126,39 @@ class RemoteStore:
         self._doors.logout(access)
 
     def poll(self, access: Access) -> Deferred[int]:
-        return self._ask(access, operations.Poll())
+        return self._ask(access, in_mailbox.Poll())
 
     # Folders
 
     def folders(self, access: Access) -> Deferred[list[Folder]]:
-        return self._ask(access, operations.Folders())
+        return self._ask(access, in_mailbox.Folders())
 
     def subscriptions(self, access: Access) -> Deferred[list[str]]:
-        return self._ask(access, operations.Subscriptions())
+        return self._ask(access, in_mailbox.Subscriptions())
 
     def create_folder(
         self, access: Access, name: str, special_use: str | None, write_id: str | None
     ) -> Deferred[Folder]:
-        return self._ask(access, operations.CreateFolder(name, special_use, _write(write_id)))
+        return self._ask(access, in_mailbox.CreateFolder(name, special_use, _write(write_id)))
 
     def delete_folder(self, access: Access, name: str, write_id: str | None) -> Deferred[None]:
-        return self._ask(access, operations.DeleteFolder(name, _write(write_id)))
+        return self._ask(access, in_mailbox.DeleteFolder(name, _write(write_id)))
 
     def rename_folder(
         self, access: Access, old: str, new: str, write_id: str | None
     ) -> Deferred[None]:
-        return self._ask(access, operations.RenameFolder(old, new, _write(write_id)))
+        return self._ask(access, in_mailbox.RenameFolder(old, new, _write(write_id)))
 
     def subscribe(
         self, access: Access, name: str, subscribed: bool, write_id: str | None
     ) -> Deferred[None]:
-        return self._ask(access, operations.Subscribe(name, subscribed, _write(write_id)))
+        return self._ask(access, in_mailbox.Subscribe(name, subscribed, _write(write_id)))
 
     def select(self, access: Access, name: str, writable: bool) -> Deferred[Selected]:
         return Deferred.fromCoroutine(self._select(access, name, writable))
 
     async def _select(self, access: Access, name: str, writable: bool) -> Selected:
-        selected: Selected = await self._asking.ask(access, operations.Select(name, writable))
+        selected: Selected = await self._asking.ask(access, in_mailbox.Select(name, writable))
         self.knows(access, selected.folder.id, selected.folder.highestmodseq)
         return selected
 
@@ -167,16 +168,16 @@ class RemoteStore:
         self, access: Access, folder: str, messages: list[NewMessage], write_id: str | None
     ) -> Deferred[Appended]:
         size = sum(len(message.content) for message in messages)
-        return self._ask(access, operations.Append(folder, messages, _write(write_id)), size)
+        return self._ask(access, in_mailbox.Append(folder, messages, _write(write_id)), size)
 
     def fetch(self, access: Access, folder_id: int, request: FetchRequest) -> Deferred[FetchPage]:
         self.knows(access, folder_id)
-        return self._ask(access, operations.Fetch(folder_id, request))
+        return self._ask(access, in_mailbox.Fetch(folder_id, request))
 
     def read(
         self, access: Access, folder_id: int, uid: int, section: Section
     ) -> Deferred[bytes | None]:
-        return self._ask(access, operations.Read(folder_id, uid, section))
+        return self._ask(access, in_mailbox.Read(folder_id, uid, section))
 
     def changes(
         self, access: Access, folder_id: int, since: int, claim_recent: bool
@@ -186,7 +187,7 @@ class RemoteStore:
     async def _changes(
         self, access: Access, folder_id: int, since: int, claim_recent: bool
     ) -> Changes:
-        asked = operations.ChangesSince(folder_id, since, claim_recent)
+        asked = in_mailbox.ChangesSince(folder_id, since, claim_recent)
         changes: Changes = await self._asking.ask(access, asked)
         self.knows(access, folder_id, changes.modseq)
         return changes
@@ -194,28 +195,28 @@ class RemoteStore:
     def store_flags(
         self, access: Access, folder_id: int, change: StoreFlags, write_id: str | None
     ) -> Deferred[StoreResult]:
-        return self._ask(access, operations.Store(folder_id, change, _write(write_id)))
+        return self._ask(access, in_mailbox.Store(folder_id, change, _write(write_id)))
 
     def expunge(
         self, access: Access, folder_id: int, uids: UidSet, write_id: str | None
     ) -> Deferred[Expunged]:
-        return self._ask(access, operations.Expunge(folder_id, uids, _write(write_id)))
+        return self._ask(access, in_mailbox.Expunge(folder_id, uids, _write(write_id)))
 
     def copy(
         self, access: Access, folder_id: int, uids: UidSet, to: str, write_id: str | None
     ) -> Deferred[Copied]:
-        return self._ask(access, operations.Copy(folder_id, uids, to, _write(write_id)))
+        return self._ask(access, in_mailbox.Copy(folder_id, uids, to, _write(write_id)))
 
     def move(
         self, access: Access, folder_id: int, uids: UidSet, to: str, write_id: str | None
     ) -> Deferred[Copied]:
-        return self._ask(access, operations.Move(folder_id, uids, to, _write(write_id)))
+        return self._ask(access, in_mailbox.Move(folder_id, uids, to, _write(write_id)))
 
     def search(self, access: Access, folder_id: int, criteria: Criteria) -> Deferred[Found]:
-        return self._ask(access, operations.Search(folder_id, criteria))
+        return self._ask(access, in_mailbox.Search(folder_id, criteria))
 
     def quota(self, access: Access) -> Deferred[Quota]:
-        return self._ask(access, operations.QuotaOf())
+        return self._ask(access, in_mailbox.QuotaOf())
 
     # Mail from the world
 
@@ -228,12 +229,12 @@ class RemoteStore:
     # Behind the interface
 
     def _ask(
-        self, access: Access, operation: operations.SessionOperation, size: int = 0
+        self, access: Access, operation: in_mailbox.SessionOperation, size: int = 0
     ) -> Deferred[Any]:
         return Deferred.fromCoroutine(self._asking.ask(access, operation, size))
 
     def _routed(
-        self, key: str, operation: operations.QuietOperation, size: int = 0
+        self, key: str, operation: in_mailbox.QuietOperation, size: int = 0
     ) -> Deferred[Any]:
         async def ask() -> Any:
             name, answer = await self._asking.routed(key, lambda _: Ask(operation), size)

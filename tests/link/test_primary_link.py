@@ -8,7 +8,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import KeyGone, NoSuchFolder, Unavailable
-from mailsrv.link.operations import Folders, Logout, Poll, Subscriptions
+from mailsrv.link.mailbox_operations import (
+    Folders,
+    Poll,
+    Subscriptions,
+)
+from mailsrv.link.operations import (
+    Logout,
+)
 from mailsrv.link.secondary.line import Ask, Line
 from mailsrv.link.secondary.primary_link import AWAY, STOPPED, ClientLimits
 from tests.link.fakes import FakePrimary, Outcome

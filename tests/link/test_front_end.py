@@ -8,9 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from mailsrv.errors import InvalidInput, KeyGone, StaleKey
 from mailsrv.keys.sealing import generate_key_pair
+from mailsrv.link.mailbox_operations import (
+    Folders,
+)
 from mailsrv.link.operations import (
     Changed,
-    Folders,
     Lending,
     LendKey,
     Login,
