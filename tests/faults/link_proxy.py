@@ -94,7 +94,10 @@ class _Way:
             threading.Thread(target=work, daemon=True).start()
 
     def put(self, *pieces: Piece) -> None:
+        """Octets for a connection that has ended go nowhere; what is to be called still is."""
         for piece in pieces:
+            if self.connection.ended.is_set() and callable(piece):
+                piece()
             due = time.monotonic() + self.proxy.delay
             while not self.connection.ended.is_set():
                 with contextlib.suppress(queue.Full):
@@ -130,16 +133,20 @@ class _Way:
         return plans[fault.do]
 
     def _send(self) -> None:
-        while not self.connection.ended.is_set():
+        ended = self.connection.ended
+        while True:
             try:
                 due, piece = self.queue.get(timeout=0.2)
             except queue.Empty:
+                if ended.is_set():
+                    return
                 continue
-            time.sleep(max(0.0, due - time.monotonic()))
-            self.proxy.wait_for(self.way, self.connection.ended)
+            if not ended.is_set():
+                time.sleep(max(0.0, due - time.monotonic()))
+                self.proxy.wait_for(self.way, ended)
             if callable(piece):
                 piece()
-            else:
+            elif not ended.is_set():
                 self._pass_on(piece)
 
     def _pass_on(self, octets: bytes) -> None:
