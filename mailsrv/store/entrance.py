@@ -89,6 +89,7 @@ class Entrance:
         gate: Gate,
         merging: Merging,
         revocation: Revocation,
+        entered: Callable[[Session], None],
         now: Callable[[], datetime],
         limits: Limits,
     ) -> None:
@@ -105,6 +106,7 @@ class Entrance:
         self._gate = gate
         self._merging = merging
         self._revocation = revocation
+        self._entered = entered
         self._now = now
         self._limits = limits
         self._turns = DeferredSemaphore(limits.logins_at_once)
@@ -240,6 +242,7 @@ class Entrance:
             self._leases.begin(session, opened.key.pack())
         else:
             self._vault.put(opened.key.pack(), access.key)
+        self._entered(session)
         return access
 
     async def _welcome(self, access: Access, mail_waits: bool) -> Access:

@@ -39,6 +39,8 @@ class Verifying:
         self._place = place
         self._sessions = sessions
         self._work = work
+        self._awaited: dict[str, Unverified] = {}
+        self._checking: set[str] = set()
         self._damaged: set[str] = set()
         self._loop = LoopingCall(self._turn)
         self._loop.clock = reactor
@@ -52,17 +54,33 @@ class Verifying:
         if self._loop.running:
             self._loop.stop()
 
+    def entered(self, session: Session) -> None:
+        """A session has brought its key: perhaps that is waited for, and the session may end soon."""
+        awaited = self._awaited.get(session.access.alias)
+        if awaited is not None:
+            self._workers.begin(lambda: self._verify(awaited)).addErrback(lambda _: None)
+
     def _turn(self) -> Deferred[Any]:
         return self._workers.begin(self._look).addErrback(lambda _: None)
 
     async def _look(self) -> None:
         place = self._place
         await self._workers.run(place.tidy)
-        for one in await self._workers.run(place.directory.unverified_mailboxes, place.name):
-            if one.mailbox not in self._damaged:
-                await self._verify(one)
+        found = await self._workers.run(place.directory.unverified_mailboxes, place.name)
+        self._awaited = {one.alias: one for one in found if one.mailbox not in self._damaged}
+        for one in list(self._awaited.values()):
+            await self._verify(one)
 
     async def _verify(self, moved: Unverified) -> None:
+        if moved.mailbox in self._checking:
+            return
+        self._checking.add(moved.mailbox)
+        try:
+            await self._check(moved)
+        finally:
+            self._checking.discard(moved.mailbox)
+
+    async def _check(self, moved: Unverified) -> None:
         for session in reversed(self._sessions.of_alias(moved.alias)):
             if session.access.mailbox != moved.mailbox:
                 continue
@@ -81,4 +99,5 @@ class Verifying:
                 continue
             directory = self._place.directory
             await self._workers.run(directory.settle_move, moved.alias, moved.mailbox)
+            self._awaited.pop(moved.alias, None)
             return

@@ -185,6 +185,7 @@ class Wiring:
             gate=self._gate,
             merging=self._merging,
             revocation=self._revocation,
+            entered=lambda session: self._verifying.entered(session),
             now=self._now,
             limits=self._limits,
         )

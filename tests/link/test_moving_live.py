@@ -170,6 +170,13 @@ class LiveMoveTests(TestCase):
         self.assertEqual(self.a.world.files("*.sqlite"), [])
         self.assertEqual(self.b.world.files("*.sqlite"), [f"{moved.mailbox}.sqlite"])
 
+    async def test_a_short_visit_is_enough(self) -> None:
+        await self.move(self.a, self.b)
+        await deferLater(reactor, 0.3)
+        access = await self.front.store.login(ADDRESS, self.password, "imap", None)
+        self.front.store.logout(access)
+        await until(lambda: len(self.directory.mailbox_files(self.alias)) == 1)
+
     async def test_a_damaged_copy_keeps_the_old_one(self) -> None:
         old = self.directory.mailbox(self.alias)
         assert old is not None
