@@ -59,9 +59,10 @@ class Keepers:
         """Ask it no more, and wait for none of its answers."""
         questions = self._keepers.pop(keeper, set())
         self._slow.discard(keeper)
-        for question in list(questions):
-            asked = question.asked.pop(keeper)
-            asked.cancel()
+        # all of them forget it first: ending one may end others
+        asked = [(question, question.asked.pop(keeper)) for question in questions]
+        for question, answer in asked:
+            answer.cancel()
             self._end_if_answered(question)
 
     def ask(self, alias: str, mailbox: str) -> Deferred[Access | None]:

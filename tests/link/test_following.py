@@ -395,6 +395,37 @@ class TestReconnected(FollowingCase):
             self.one.answer_resume()
             self.waiting(self.one, ChangesSince)
 
+    def look_at_both(self) -> None:
+        """The first primary's many sessions are looked at; the other's one waits for its turn."""
+        answer = Changes(modseq=10, uidnext=1, changed=[], vanished=())
+        for _ in range(40):
+            Outcome(self.store.changes(self.enter(Listener()), 7, 1, True))
+            self.waiting(self.one, ChangesSince).answer.callback(answer)
+        outcome = Outcome(self.store.login(ADDRESS, "password", "imap", Listener()))
+        self.waiting(self.one, Login).answer.errback(Elsewhere("two"))
+        self.log_in(self.two, self.waiting(self.two, Login))
+        Outcome(self.store.changes(outcome.results[0], 7, 1, True))
+        self.waiting(self.two, ChangesSince).answer.callback(answer)
+        for primary in (self.one, self.two):
+            primary.lose()
+            self.clock.advance(1)
+            primary.answer_resume()
+        self.assertEqual(self.two.peer.asked(ChangesSince), [])
+
+    def test_looks_of_a_primary_that_is_away_keep_no_other_waiting(self) -> None:
+        self.look_at_both()
+        self.one.reachable = False
+        self.one.lose()
+        self.clock.advance(30)
+        self.waiting(self.two, ChangesSince)
+
+    def test_looks_that_end_with_a_connection_let_others_go_on(self) -> None:
+        self.look_at_both()
+        self.one.lose()
+        self.clock.advance(1)
+        self.waiting(self.one, Resume)
+        self.waiting(self.two, ChangesSince)
+
     def test_looks_end_with_the_store(self) -> None:
         for _ in range(400):
             self.enter(Listener())

@@ -1,6 +1,7 @@
 """Two peers back to back: calls, answers, notes, cancelling, limits, what a wrong peer meets."""
 
 from typing import Any
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +9,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput, LinkLost, NoSuchFolder, Unavailable
+from mailsrv.link.wire.connection import PrimarySide, WelcomeParts
 from mailsrv.link.wire.frames import (
+    VERSION,
     Answer,
     Begin,
     Call,
@@ -25,6 +28,7 @@ from mailsrv.link.wire.frames import (
 )
 from mailsrv.link.wire.limits import CHUNK, FIRST_CREDIT, KIB, MIB, LinkLimits
 from mailsrv.link.wire.peer import Peer, ProtocolViolation, Received
+from mailsrv.link.wire.streams import Budget
 from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo, News
 from tests.link.pipe import End, Pipe, Recorder
 from tests.link.test_frames import FRAMES
@@ -308,6 +312,25 @@ class EndingTests(PeerCase):
         self.pipe.flush()
         self.failureResultOf(self.left.call(Echo(text="")), LinkLost)
 
+    def test_cancelled_while_others_hear_of_the_loss(self) -> None:
+        self.connect(lambda call: Deferred(), LinkLimits(in_flight=1))
+        first, second = self.left.call(Echo(text="1")), self.left.call(Echo(text="2"))
+        first.addErrback(lambda _: second.cancel())
+        self.pipe.cut()
+        self.assertIsNone(self.successResultOf(first))
+        self.failureResultOf(second, CancelledError)
+
+    def test_the_end_is_told_even_if_something_goes_wrong_in_it(self) -> None:
+        handler = mock.Mock(accepts=ACCEPTS, notes=NOTES)
+        clock: Any = self.pipe.clock
+        make = mock.Mock(return_value=handler)
+        link = PrimarySide(mock.Mock(), "role", make, clock, LIMITS, Budget(MIB))
+        link.greet_with(WelcomeParts("primary", b"key", 5.0))
+        link.received(encode_frame(Hello(version=VERSION, node="n", public_key=b"")))
+        self.patch(link.peer, "lost", mock.Mock(side_effect=ZeroDivisionError))
+        self.assertRaises(ZeroDivisionError, link.lost, "why")
+        self.assertEqual(self.successResultOf(link.closed), "why")
+
     def test_lost_at_every_frame(self) -> None:
         for frames in range(60):
             self.connect(work)
@@ -374,6 +397,17 @@ class LimitTests(PeerCase):
         for one in asked:
             self.assertIn(len(self.successResultOf(one)), (600 * KIB, 2 * MIB))
         self.assertEqual((self.left.in_flight, self.right.serving), (0, 0))
+
+    def test_those_that_waited_and_were_cancelled_are_forgotten(self) -> None:
+        self.connect(lambda call: Deferred(), LinkLimits(in_flight=3, unsent_octets=MIB))
+        self.left.call(Carry(size=MIB))
+        for _ in range(10):
+            asked = self.left.call(Carry(size=MIB))
+            self.pipe.flush()
+            asked.cancel()
+            self.failureResultOf(asked, CancelledError)
+            self.pipe.flush()
+        self.assertEqual((self.right.serving, len(self.right._served._heavy)), (1, 0))
 
     def test_many_that_are_answered_at_once(self) -> None:
         self.connect(work, LinkLimits(in_flight=2000))
@@ -501,6 +535,16 @@ class WrongPeerTests(SynchronousTestCase):
         self.wrong = WrongPeer(lambda call: Deferred())
         self.wrong.send(self.wrong.call(1))
         self.violates(self.wrong.call(1))
+
+    def test_an_id_whose_answer_is_under_way(self) -> None:
+        self.wrong.send(self.wrong.call(1, operation="carry", body=encode_body(Carry(size=MIB))))
+        self.violates(self.wrong.call(1))
+
+    def test_an_answer_before_the_body_was_sent(self) -> None:
+        asked = self.wrong.peer.call(Carry(data=bytes(MIB)))
+        self.wrong.send(Answer(id=1, body=encode_body(b"done")))
+        self.assertEqual(self.successResultOf(asked), b"done")
+        self.assertEqual(self.wrong.peer._outbox.unsent, 0)
 
     def test_heads_that_do_not_match(self) -> None:
         call = self.wrong.call(1, body=b"")

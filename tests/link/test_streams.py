@@ -1,5 +1,7 @@
 """Long bodies in pieces: credits, budget, order."""
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -184,6 +186,18 @@ class OutboxTests(SynchronousTestCase):
         self.assertFalse(waiting.called)
         self.outbox.resume()
         self.assertTrue(waiting.called)
+
+    def test_drained_when_asked_in_the_middle_of_sending(self) -> None:
+        waiting: list[Any] = []
+
+        def send(_: bytes) -> None:
+            if not waiting:
+                self.outbox.push(Cancel(id=2))
+                waiting.append(self.outbox.drained())
+
+        self.outbox = Outbox(send, MIB, self.overflow)
+        self.outbox.push(Cancel(id=1))
+        self.assertTrue(waiting[0].called)
 
     def test_the_last_word(self) -> None:
         self.outbox.pause()

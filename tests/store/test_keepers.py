@@ -120,6 +120,16 @@ class TestKeepers(SynchronousTestCase):
         self.assertEqual((one.cancelled, two.cancelled), (2, 1))
         self.assertEqual(len(self.keepers), 0)
 
+    def test_answers_that_come_while_it_is_removed(self) -> None:
+        one = Keeper()
+        self.add(one)
+        asked = [self.keepers.ask("a", "box"), self.keepers.ask("b", "box")]
+        for question in asked:
+            question.addCallback(lambda _: [a.called or a.callback(None) for a in one.asked])
+        self.keepers.remove(one)
+        for question in asked:
+            self.successResultOf(question)
+
     def test_a_slow_one_that_comes_back_begins_anew(self) -> None:
         slow = Keeper()
         self.add(slow)

@@ -88,6 +88,7 @@ class Ownership:
         everyone = self._asking.sessions.at(link.name)
         for held in everyone:
             self._look_no_more(held)
+        self._look()  # those of other primaries waited for these
         for start in range(0, len(everyone), RESUMED_AT_ONCE):
             batch = everyone[start : start + RESUMED_AT_ONCE]
             answers = await line.call(Ask(Resume(tuple(resumed(held) for held in batch))))
@@ -138,7 +139,8 @@ class Ownership:
         while self._stale and len(self._looks) < LOOKED_AT_ONCE:
             held = next(iter(self._stale))
             del self._stale[held]
-            if self._asking.sessions.holds(held):
+            # where there is no link now, its return looks again
+            if self._asking.sessions.holds(held) and self._asking.links[held.home].up:
                 look = self._looks[held] = Deferred.fromCoroutine(self._look_at(held))
                 look.addErrback(expected).addBoth(self._looked, held, look)
         self._busy = False

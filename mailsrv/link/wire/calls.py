@@ -138,7 +138,6 @@ class Calls:
         asked = self._end(id_)
         if asked is None:
             return False
-        self._outbox.drop((id_, False))
         if not asked.over:
             self._finish(asked, rebuild(kind, sentence))
         self._fill()
@@ -158,8 +157,10 @@ class Calls:
 
     def _end(self, id_: int) -> _Asked | None:
         asked = self._asked.pop(id_, None)
-        if asked is not None and asked.incoming is not None:
-            asked.incoming.close()
+        if asked is not None:
+            self._outbox.drop((id_, False))
+            if asked.incoming is not None:
+                asked.incoming.close()
         return asked
 
     def _finish(self, asked: _Asked, result: object) -> None:
@@ -214,7 +215,8 @@ class Calls:
         """Tell the other side that nobody waits. Without an error the Deferred knows already."""
         asked.over = True
         if asked.id is None:
-            self._waiting.remove(asked)
+            if not self._lost:  # then nothing waits here any more
+                self._waiting.remove(asked)
         else:
             self._outbox.drop((asked.id, False))
             self._outbox.push(Cancel(id=asked.id))

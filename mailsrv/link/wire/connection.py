@@ -136,10 +136,12 @@ class LinkConnection:
         """The transport is gone."""
         if self._greeting.active():
             self._greeting.cancel()
-        if self.open:
-            reason = self.peer.goodbye or reason
-            self.peer.lost()
-        self.closed.callback(reason)
+        try:
+            if self.open:
+                reason = self.peer.goodbye or reason
+                self.peer.lost()
+        finally:  # without it nobody would ever connect again
+            self.closed.callback(reason)
 
     def _greeted(self, frame: Frame) -> None:
         raise NotImplementedError

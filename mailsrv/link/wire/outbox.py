@@ -74,6 +74,10 @@ class Outbox:
         self.unsent += outgoing.unsent
         self.push(begin)
 
+    def sends(self, key: Key) -> bool:
+        """Whether octets of that body are still here."""
+        return key in self._streams
+
     def allow(self, key: Key, octets: int) -> bool:
         """Credit for a body; False when there is none of that key."""
         outgoing = self._streams.get(key)
@@ -105,10 +109,6 @@ class Outbox:
         """The transport has room."""
         self._paused = False
         self._pump()
-        if not self.full:
-            waiting, self._drained = self._drained, []
-            for waiter in waiting:
-                waiter.callback(None)
 
     def last(self, frame: Frame) -> None:
         """Send this at once, ahead of everything, and nothing after it."""
@@ -134,6 +134,11 @@ class Outbox:
                 pass
         finally:
             self._pumping = False
+        # who asked in the middle of this found frames that had already been sent by now
+        if self._drained and not self.full and not self._closed:
+            waiting, self._drained = self._drained, []
+            for waiter in waiting:
+                waiter.callback(None)
 
     def _send_next(self) -> bool:
         if self._small:

@@ -163,7 +163,9 @@ class Served:
                 served.work.cancel()
         else:
             self._end(served)
+            self._heavy = deque(one for one in self._heavy if one[0] is not served)
             self.refuse(id_, Unavailable("cancelled"))
+            self._run_heavy()
         return True
 
     def refuse(self, id_: int, error: BaseException) -> None:
@@ -181,7 +183,7 @@ class Served:
         self._heavy.clear()
 
     def _admit(self, call: Call) -> _Served | None:
-        if call.id in self._served:
+        if call.id in self._served or self._outbox.sends((call.id, True)):
             raise InvalidInput(f"call {call.id} came twice")
         if call.operation not in self._accepts:
             self.refuse(call.id, InvalidInput(f"unknown operation '{call.operation}'"))
@@ -217,9 +219,8 @@ class Served:
         try:
             while self._heavy and self._has_room(self._heavy[0][0].weight):
                 served, received = self._heavy.popleft()
-                if self._served.get(served.call.id) is served:  # it may have been cancelled
-                    self._under_way += served.weight
-                    self._run(served, received)
+                self._under_way += served.weight
+                self._run(served, received)
         finally:
             self._running_heavy = False
 
