@@ -6,9 +6,12 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import InvalidInput, LinkLost, NoSuchFolder, Unavailable
+from mailsrv.link.transport.protocols import LinkProtocol
 from mailsrv.link.wire.connection import PrimarySide, WelcomeParts
 from mailsrv.link.wire.frames import (
     VERSION,
@@ -330,6 +333,15 @@ class EndingTests(PeerCase):
         self.patch(link.peer, "lost", mock.Mock(side_effect=ZeroDivisionError))
         self.assertRaises(ZeroDivisionError, link.lost, "why")
         self.assertEqual(self.successResultOf(link.closed), "why")
+
+    def test_so_is_that_of_its_transport(self) -> None:
+        line: Any = LinkProtocol()
+        line.link = mock.Mock()
+        line.closeHandshakeTimeoutCall = line.remoteCloseReason = None
+        line.wasNotCleanReason = "cut"
+        line._connectionLost = mock.Mock(side_effect=ZeroDivisionError)
+        self.assertRaises(ZeroDivisionError, line.connectionLost, Failure(ConnectionDone()))
+        line.link.lost.assert_called_once_with("cut")
 
     def test_lost_at_every_frame(self) -> None:
         for frames in range(60):

@@ -95,6 +95,7 @@ class TestStorm(RemoteCase):
             await deferLater(reactor, self.dice.choice((0.0, 0.002, 0.05)))
         for front in self.fronts:
             front.cut = None
+        await deferLater(reactor, 0.06)  # the last of those who cancel
         await until(lambda: all(one.called for one in self.asked), SETTLED)
         self.assertNotIn("AssertionError", self.errors)
         await self.at_rest()

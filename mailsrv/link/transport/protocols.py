@@ -145,9 +145,11 @@ class LinkProtocol(WebSocketAdapterProtocol):
             self._linger.cancel()
         if self.closeHandshakeTimeoutCall is not None:
             self.closeHandshakeTimeoutCall.cancel()
-        self._connectionLost(reason)
-        if self.link is not None:
-            self.link.lost(self.why(reason))
+        try:
+            self._connectionLost(reason)
+        finally:  # a link that never hears of its end waits for ever
+            if self.link is not None:
+                self.link.lost(self.why(reason))
 
     def why(self, reason: Failure) -> str:
         """The end in a sentence: the other side's own word, or what was seen here."""
