@@ -13,7 +13,6 @@ import re
 import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address as Ip4
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from ipaddress import IPv6Address as Ip6
 from typing import Any
 
@@ -35,6 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, directlyProvides, providedBy
 
 from mailsrv.errors import InvalidInput
+from mailsrv.networks import Network, is_within
 
 log = Logger()
 
@@ -152,7 +152,7 @@ def _parse_v2(buffer: bytes) -> Header | None:
 
 def proxied(
     factory: IProtocolFactory,
-    allow_from: Sequence[IPv4Network | IPv6Network],
+    allow_from: Sequence[Network],
     clock: IReactorTime,
 ) -> "ProxiedFactory":
     """Put the PROXY protocol in front of ``factory``, for balancers in ``allow_from`` only.
@@ -288,7 +288,7 @@ class ProxiedFactory(WrappingFactory[ProxiedProtocol]):
     def __init__(
         self,
         factory: IProtocolFactory,
-        allow_from: tuple[IPv4Network | IPv6Network, ...],
+        allow_from: tuple[Network, ...],
         clock: IReactorTime,
     ) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]
@@ -305,12 +305,7 @@ class ProxiedFactory(WrappingFactory[ProxiedProtocol]):
     def _allows(self, peer: Any) -> bool:
         if isinstance(peer, UNIXAddress):
             return True
-        try:
-            address = ip_address(str(getattr(peer, "host", "")).partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._allow_from)
+        return is_within(str(getattr(peer, "host", "")), self._allow_from)
 
     def doStop(self) -> None:
         """Nobody listens any more: let no client begin either."""

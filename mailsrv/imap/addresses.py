@@ -8,28 +8,16 @@ processes and machines together when that is Redis; connections are counted by e
 
 import unicodedata
 from collections import Counter
-from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred
 
 from mailsrv.counters.interfaces import ICounters
+from mailsrv.networks import network_of
 
 FORGET_AFTER = 15 * 60
 LONGEST_DELAY = 15.0
 ACCOUNT_FAILURES = 10
 """Failures at one account, from anywhere, that slow nobody down: an owner and his old telephone."""
-
-
-def network_of(host: str) -> str:
-    """The address itself, or the /64 of an IPv6 address: what one client can pick from."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if address.version == 4:
-        return host
-    mapped = address.ipv4_mapped
-    return str(mapped) if mapped else address.packed[:8].hex()
 
 
 def account_of(text: str) -> str:

@@ -1,11 +1,11 @@
 """What an operator may set about IMAP, and the limits that a session keeps."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 import attrs
 
 from mailsrv.counters.interfaces import ICounters
+from mailsrv.networks import Network, is_within
 
 MIB = 1024 * 1024
 
@@ -17,7 +17,7 @@ class ImapOptions:
     tls: Any = None
     """``IOpenSSLServerConnectionCreator`` or context factory for STARTTLS; None offers none."""
 
-    cleartext_login_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    cleartext_login_from: tuple[Network, ...] = ()
     """Networks whose clients may log in without TLS: nobody by default."""
 
     append_limit: int = 50 * MIB
@@ -52,9 +52,4 @@ class ImapOptions:
 
     def allows_cleartext(self, host: str) -> bool:
         """Whether a client at this address may log in without TLS."""
-        try:
-            address = ip_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self.cleartext_login_from)
+        return is_within(host, self.cleartext_login_from)

@@ -3,29 +3,14 @@
 Connections are counted by each process alone; rates by all that share counters.
 """
 
-import ipaddress
 from collections import Counter
 
 from twisted.internet.defer import Deferred, succeed
 
 from mailsrv.counters.interfaces import ICounters
+from mailsrv.networks import network_of, parse_host
 
 MINUTE = 60
-
-
-def client_key(address: str | None) -> str:
-    """What counts as one client: an IPv4 address, an IPv6 /64, or everything local."""
-    if address is None:
-        return "local"
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))
 
 
 class Slots:
@@ -83,16 +68,15 @@ class Rates:
     def _within(self, what: str, limit: int, address: str | None) -> Deferred[bool]:
         if limit == 0 or _is_here(address):
             return succeed(True)
-        counting = self._counters.add(f"mx {what} {client_key(address)}", 1, MINUTE)
+        counting = self._counters.add(f"mx {what} {network_of(address)}", 1, MINUTE)
         return counting.addCallback(lambda count: count <= limit)
 
 
 def _is_here(address: str | None) -> bool:
-    try:
-        parsed = ipaddress.ip_address(address or "")
-    except ValueError:
+    parsed = parse_host(address or "")
+    if parsed is None:
         return address is None or address.startswith("/")
-    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
+    return parsed.is_loopback
 
 
 class Pace:

@@ -29,8 +29,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailsrv.counters.memory import MemoryCounters
+from mailsrv.networks import network_of
 from mailsrv.smtp.content import Budget
-from mailsrv.smtp.limits import Pace, Rates, Slots, client_key
+from mailsrv.smtp.limits import Pace, Rates, Slots
 from mailsrv.smtp.options import MxOptions
 from mailsrv.smtp.reply import LOCAL_ERROR, Step, Then, part, say
 from mailsrv.smtp.session import Answer, Link, Session
@@ -374,7 +375,7 @@ class MxFactory(smtp.SMTPFactory):
         self._all_gone: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        key = client_key(getattr(addr, "host", None))
+        key = network_of(getattr(addr, "host", None))
         if self._all_gone is not None:
             return Unwelcome(SHUTTING_DOWN)
         if self._slots.full and self._slots.allows(key):

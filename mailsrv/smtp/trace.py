@@ -10,13 +10,13 @@ Return-Path is put on top. One that is already there stays where it is: it may b
 readers take the first.
 """
 
-import ipaddress
 import re
 import secrets
 from datetime import datetime
 
 import msgspec
 
+from mailsrv.networks import parse_host
 from mailsrv.smtp.address import Address, is_literal
 
 _HELO_DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.\-]{0,253}[A-Za-z0-9])?")
@@ -106,15 +106,10 @@ def gap(content: bytes) -> bytes:
 
 def literal(address: str) -> str | None:
     """An IP address as rfc5321:2309 writes it; None for what is no IP address."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
+    parsed = parse_host(address)
+    if parsed is None:
         return None
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped:
-            return f"[{parsed.ipv4_mapped}]"
-        return f"[IPv6:{parsed}]"
-    return f"[{parsed}]"
+    return f"[IPv6:{parsed}]" if parsed.version == 6 else f"[{parsed}]"
 
 
 def header_of(content: bytes) -> bytes:

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.counters.memory import MemoryCounters
 from mailsrv.imap import addresses
-from mailsrv.imap.addresses import Addresses, account_of, network_of
+from mailsrv.imap.addresses import Addresses, account_of
 
 
 class AddressesTests(SynchronousTestCase):
@@ -16,13 +16,6 @@ class AddressesTests(SynchronousTestCase):
 
     def failed(self, host: str, account: str = "") -> float:
         return self.successResultOf(self.addresses.failed(host, account))
-
-    def test_networks(self) -> None:
-        self.assertEqual(network_of("192.0.2.1"), "192.0.2.1")
-        self.assertEqual(network_of("::ffff:192.0.2.1"), "192.0.2.1")
-        self.assertEqual(network_of("2001:db8::1"), network_of("2001:db8::ffff%eth0"))
-        self.assertNotEqual(network_of("2001:db8::1"), network_of("2001:db8:0:1::1"))
-        self.assertEqual(network_of("/run/socket"), "/run/socket")
 
     def test_delays_grow_and_are_forgotten(self) -> None:
         self.assertEqual([self.failed("a") for _ in range(6)], [2, 4, 8, 15, 15, 15])

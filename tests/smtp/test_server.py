@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.counters.memory import MemoryCounters
 from mailsrv.smtp import server
-from mailsrv.smtp.limits import MINUTE, Rates, Slots, client_key
+from mailsrv.smtp.limits import MINUTE, Rates, Slots
 from mailsrv.smtp.server import CLOSE_GRACE, EVENTS_A_TURN, READ_AHEAD, MxFactory, MxServer
 from mailsrv.smtp.wire import LINE_LIMIT, SWALLOW_LIMIT
 from tests.fakes.counters import SlowCounters
@@ -251,17 +251,6 @@ class LimitTests(SynchronousTestCase):
         slots.free("a")
         self.assertTrue(slots.take("b"))
         self.assertFalse(slots.take("a"))
-
-    def test_client_key(self):
-        for address, expected in (
-            ("192.0.2.1", "192.0.2.1"),
-            ("::ffff:192.0.2.1", "192.0.2.1"),
-            ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            ("somewhere", "somewhere"),
-            (None, "local"),
-        ):
-            self.assertEqual(client_key(address), expected)
 
     def test_addresses_of_any_kind(self):
         factory = Conversation().factory
