@@ -28,8 +28,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 from mailsrv.imap.options import ImapOptions
 from mailsrv.imap.server import ImapFactory
 from mailsrv.proxy_protocol import proxied
+from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.options import MxOptions
-from mailsrv.smtp.server import MxFactory
 from mailsrv.tls import ServerTls, make_self_signed
 from tests.fakes.mx_store import MxStore
 from tests.fakes.store import FakeStore

@@ -22,8 +22,8 @@ from mailsrv.imap.options import ImapOptions
 from mailsrv.imap.server import ImapFactory
 from mailsrv.service.listeners import Door, guarded
 from mailsrv.settings import Role, Settings
+from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.options import MxOptions
-from mailsrv.smtp.server import MxFactory
 from mailsrv.store.interfaces import IStore
 from mailsrv.tls import ServerTls
 

@@ -9,37 +9,30 @@ While the store works or the client does not read, nothing more is read from it.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
-    IAddress,
     IDelayedCall,
     IPushProducer,
-    IReactorTime,
     ISSLTransport,
     ITCPTransport,
     ITLSTransport,
 )
-from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
 from twisted.mail import smtp
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailsrv.counters.memory import MemoryCounters
-from mailsrv.networks import network_of
-from mailsrv.smtp.content import Budget
-from mailsrv.smtp.limits import Pace, Rates, Slots
-from mailsrv.smtp.options import MxOptions
+from mailsrv.smtp.limits import Pace
 from mailsrv.smtp.reply import LOCAL_ERROR, Step, Then, part, say
 from mailsrv.smtp.session import Answer, Link, Session
 from mailsrv.smtp.trace import TlsInfo
-from mailsrv.smtp.transaction import Services
-from mailsrv.smtp.unwelcome import SHUTTING_DOWN, TOO_MANY, TOO_OFTEN, Unwelcome
+from mailsrv.smtp.unwelcome import SHUTTING_DOWN, TOO_OFTEN
 from mailsrv.smtp.wire import Chunk, End, Event, Framer, Line
-from mailsrv.store.interfaces import IStore
+
+if TYPE_CHECKING:
+    from mailsrv.smtp.factory import MxFactory
 
 log = Logger()
 
@@ -49,10 +42,6 @@ EVENTS_A_TURN = 200
 """Commands and pieces of messages that are handled before other connections have their turn."""
 CLOSE_GRACE = 10.0
 """Seconds that a client gets to take the last reply."""
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @implementer(IPushProducer)
@@ -344,71 +333,3 @@ class MxServer(smtp.ESMTP):
                 self.transport.resumeProducing()
             else:
                 self.transport.pauseProducing()
-
-
-class MxFactory(smtp.SMTPFactory):
-    """Makes an MxServer for each connection, within the limits."""
-
-    noisy = False
-
-    def __init__(
-        self,
-        store: IStore,
-        options: MxOptions,
-        reactor: IReactorTime,
-        now: Callable[[], datetime] = _utc_now,
-    ) -> None:
-        smtp.SMTPFactory.__init__(self)  # type: ignore[no-untyped-call]
-        self.domain = options.hostname.encode()
-        self.options = options
-        self.reactor = reactor
-        # A single message of the largest size must fit.
-        budget = Budget(max(options.memory_limit, options.message_limit))
-        rates = Rates(
-            options.counters or MemoryCounters(reactor),
-            options.connections_per_minute,
-            options.messages_per_minute,
-        )
-        self.services = Services(store, options, budget, rates, now)
-        self._slots = Slots(options.connections, options.connections_per_client)
-        self._open: dict[MxServer, str] = {}
-        self._all_gone: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        key = network_of(getattr(addr, "host", None))
-        if self._all_gone is not None:
-            return Unwelcome(SHUTTING_DOWN)
-        if self._slots.full and self._slots.allows(key):
-            self._make_room()
-        if not self._slots.take(key):
-            return Unwelcome(TOO_MANY)
-        server = MxServer(self)
-        server.host = self.domain
-        self._open[server] = key
-        return server
-
-    def _make_room(self) -> None:
-        """Part with the client that was silent for longest, if that is long enough."""
-        silent = max(self._open, key=MxServer.silent_for)
-        if silent.silent_for() >= self.options.silence_when_full:
-            silent.give_way()
-            self.lost(silent)
-
-    def lost(self, server: MxServer) -> None:
-        """Called by a server whose connection is gone; again for one that gave way before."""
-        key = self._open.pop(server, None)
-        if key is None:
-            return
-        self._slots.free(key)
-        if self._all_gone is not None and not self._open:
-            self._all_gone.callback(None)
-
-    def shut_down(self) -> Deferred[None]:
-        """Say 421 to everybody; fires when the last connection is gone."""
-        done: Deferred[None] = Deferred()
-        self._all_gone = done
-        for server in list(self._open):
-            server.shut_down()
-        if not self._open:
-            done.callback(None)
-        return done

@@ -6,8 +6,9 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.options import MxOptions
-from mailsrv.smtp.server import MxFactory, MxServer
+from mailsrv.smtp.server import MxServer
 from tests.fakes.mx_store import MxStore
 
 NOW = datetime(2026, 11, 23, 15, 30, 0, tzinfo=UTC)

@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.counters.memory import MemoryCounters
 from mailsrv.smtp import server
+from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.limits import MINUTE, Rates, Slots
-from mailsrv.smtp.server import CLOSE_GRACE, EVENTS_A_TURN, READ_AHEAD, MxFactory, MxServer
+from mailsrv.smtp.server import CLOSE_GRACE, EVENTS_A_TURN, READ_AHEAD, MxServer
 from mailsrv.smtp.wire import LINE_LIMIT, SWALLOW_LIMIT
 from tests.fakes.counters import SlowCounters
 from tests.smtp.conversation import HEADER, Conversation

@@ -14,8 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.options import MxOptions
-from mailsrv.smtp.server import MxFactory
 from mailsrv.tls import ServerTls, make_self_signed
 from tests.fakes.mx_store import MxStore
 from tests.smtp.conversation import HEADER, Conversation
