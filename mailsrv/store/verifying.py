@@ -55,7 +55,7 @@ class Verifying:
             self._loop.stop()
 
     def entered(self, session: Session) -> None:
-        """A session has brought its key: perhaps that is waited for, and the session may end soon."""
+        """A session has brought its key: it may be waited for, and the session may end soon."""
         awaited = self._awaited.get(session.access.alias)
         if awaited is not None:
             self._workers.begin(lambda: self._verify(awaited)).addErrback(lambda _: None)

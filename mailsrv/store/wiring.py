@@ -118,7 +118,8 @@ class Wiring:
         self._wire_keys()
         self._wire_mail()
         self._wire_sessions(secret)
-        self._wire_primary()
+        self._wire_resumption()
+        self._wire_moving()
 
     def _wire_keys(self) -> None:
         limits = self._limits
@@ -185,12 +186,12 @@ class Wiring:
             gate=self._gate,
             merging=self._merging,
             revocation=self._revocation,
-            entered=lambda session: self._verifying.entered(session),
+            entered=self._entered,
             now=self._now,
             limits=self._limits,
         )
 
-    def _wire_primary(self) -> None:
+    def _wire_resumption(self) -> None:
         self._resumption = Resumption(
             workers=self._workers,
             directory=self._directory,
@@ -202,6 +203,8 @@ class Wiring:
             entrance=self._entrance,
             waits=self._bring_in_soon,
         )
+
+    def _wire_moving(self) -> None:
         self._freezing = Freezing(
             reactor=self._reactor,
             workers=self._workers,
@@ -264,6 +267,9 @@ class Wiring:
         return await self._operations.behind(
             session, lambda box: box.index_pending(self._limits.index_messages)
         )
+
+    def _entered(self, session: Session) -> None:
+        self._verifying.entered(session)
 
     def _end(self, session: Session, reason: str) -> None:
         self._entrance.end(session, reason)
