@@ -5,7 +5,6 @@ Tests skip with the words of ``missing()`` where the package is not installed.
 """
 
 import atexit
-import ctypes
 import getpass
 import itertools
 import os
@@ -20,9 +19,10 @@ from pathlib import Path
 
 import psycopg
 
+from tests.children import die_with_parent
+
 _ACCOUNT = "postgres"
 _START_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 
 
 def _programs() -> Path | None:
@@ -43,10 +43,6 @@ def missing() -> str | None:
         except KeyError:
             return "no account 'postgres', and PostgreSQL refuses to run as root"
     return None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 class Server:
@@ -116,7 +112,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent(signal.SIGQUIT),
                 **self._identity,  # type: ignore[call-overload]
             )
         return process

@@ -4,17 +4,16 @@ It can be killed, stopped and started again at the same place, and ends with the
 Tests skip with the words of ``missing()`` where the package is not installed.
 """
 
-import ctypes
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from tests.children import die_with_parent
+
 _START_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
 
 
 def missing() -> str | None:
@@ -22,10 +21,6 @@ def missing() -> str | None:
     if shutil.which("redis-server") is None:
         return "Redis is not installed (Debian: apt-get install redis-server)"
     return None
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
@@ -56,7 +51,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent(),
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():

@@ -15,10 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.keys.filekey import derive_file_key
 from tests import redis
-from tests.faults.cluster import Cluster, Node, eventually
+from tests.faults.cluster import Cluster, Node
 from tests.faults.link_frames import Frame, payload_of
 from tests.faults.link_proxy import LinkProxy
 from tests.test_canary import ADDRESS, CANARIES, contents
+from tests.waiting import eventually
 
 MESSAGE = (
     f"From: a@example.org\r\nTo: {ADDRESS}\r\nSubject: {CANARIES['subject']}\r\n\r\n"

@@ -4,7 +4,6 @@ Clients come from 127.0.0.5 and ::1 and the balancer from 127.0.0.1, so that one
 the other.
 """
 
-import ctypes
 import imaplib
 import shutil
 import signal
@@ -31,6 +30,7 @@ from mailsrv.proxy_protocol import proxied
 from mailsrv.smtp.factory import MxFactory
 from mailsrv.smtp.options import MxOptions
 from mailsrv.tls import ServerTls, make_self_signed
+from tests.children import die_with_parent
 from tests.fakes.mx_store import MxStore
 from tests.fakes.store import FakeStore
 from tests.imap.talking import ADDRESS, message
@@ -41,7 +41,6 @@ CLIENT = "127.0.0.5"
 BIG = message(b"sent") + b"x" * 70 + b"\r\n" * 200_000
 
 HAPROXY = "/usr/sbin/haproxy"
-_PR_SET_PDEATHSIG = 1
 _CONFIGURATION = """
 defaults
     mode tcp
@@ -49,10 +48,6 @@ defaults
     timeout client 30s
     timeout server 30s
 """
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Imap(imaplib.IMAP4):
@@ -272,7 +267,7 @@ class HaproxyTests(BehindProxyTestCase):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent(signal.SIGTERM),
             )
         self.addCleanup(self.stop)
         deadline = time.monotonic() + 15

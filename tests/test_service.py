@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailsrv.tls import make_self_signed
 from tests.refusing import started
 from tests.running import HEALTH_PORT, PORTS, RunningServer, free_port_base
+from tests.waiting import eventually
 
 ADDRESS = "hello@example.com"
 
@@ -65,15 +66,14 @@ class ServiceTests(SynchronousTestCase):
         return process
 
     def eventually_greets(self) -> None:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
+        def greets() -> bool:
             try:
                 imaplib.IMAP4("127.0.0.1", self.server.imap_port).shutdown()
             except OSError:
-                time.sleep(0.05)
-            else:
-                return
-        self.fail("nobody listens")
+                return False
+            return True
+
+        self.assertTrue(eventually(greets, 30), "nobody listens")
 
     def daemon(self) -> "subprocess.CompletedProcess[str]":
         pid, log = (self.server.root / name for name in ("pid", "log.txt"))

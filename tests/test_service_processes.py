@@ -19,6 +19,7 @@ from mailsrv.link.transport.tokens import make_tokens
 from mailsrv.tls import make_self_signed
 from tests.refusing import started
 from tests.running import RunningSecondary, RunningServer
+from tests.waiting import eventually
 
 ADDRESS = "hello@example.com"
 MESSAGE = b"Subject: hi\r\n\r\nIt works.\r\n"
@@ -30,10 +31,7 @@ class ProcessCase(SynchronousTestCase):
         return server
 
     def eventually(self, condition: Callable[[], object], seconds: float = 15) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
+        self.assertTrue(eventually(condition, seconds), "it did not come to pass")
 
     def client(self, server: RunningServer, password: str) -> imaplib.IMAP4:
         client = imaplib.IMAP4("127.0.0.1", server.imap_port, timeout=30)

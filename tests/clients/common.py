@@ -3,12 +3,12 @@
 import shutil
 import smtplib
 import subprocess
-import time
 from collections.abc import Callable
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.running import RunningServer
+from tests.waiting import eventually
 
 ADDRESS = "hello@example.com"
 SENDER = "you@example.org"
@@ -59,8 +59,4 @@ class ClientTestCase(SynchronousTestCase):
         return done
 
     def eventually(self, condition: Callable[[], bool], seconds: float = 10) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                self.fail("it did not come to pass")
-            time.sleep(0.05)
+        self.assertTrue(eventually(condition, seconds), "it did not come to pass")

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mailsrv.counters.make import make_counters
 from mailsrv.imap.addresses import Addresses
 from tests import redis
 from tests.running import free_port_base
+from tests.waiting import until
 
 OTHER_PROCESS = """
 import sys
@@ -51,15 +51,8 @@ class RedisTests(TestCase):
     async def counters(self, url: str = "") -> Any:
         counters: Any = make_counters(url or self.server.url, reactor)
         self.addCleanup(counters.close)
-        await self.until(lambda: counters.shared)
+        await until(lambda: counters.shared)
         return counters
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        for _ in range(1000):
-            if true():
-                return
-            await deferLater(reactor, 0.01)  # type: ignore[arg-type]
-        self.fail("that did not happen")
 
     async def test_two_processes_share_a_count_and_lose_none(self) -> None:
         counters = await self.counters()
@@ -115,9 +108,9 @@ class RedisTests(TestCase):
         await gatherResults(pending)
         alone = [await first.add("a", 1, 60), await second.add("a", 1, 60)]
         self.assertEqual(alone, [54, 1])
-        await self.until(lambda: not first.shared and not second.shared)
+        await until(lambda: not first.shared and not second.shared)
         self.server.start()
-        await self.until(lambda: first.shared and second.shared)
+        await until(lambda: first.shared and second.shared)
         self.assertEqual([await first.add("a", 1, 60), await second.add("a", 1, 60)], [1, 2])
 
     async def test_stopped_server_costs_half_a_second_once(self) -> None:
@@ -132,7 +125,7 @@ class RedisTests(TestCase):
             await counters.add("a", 1, 60)
         self.assertLess(time.monotonic() - began, 4)
         self.server.signal(signal.SIGCONT)
-        await self.until(lambda: counters.shared)
+        await until(lambda: counters.shared)
 
     async def test_scripts_forgotten_by_the_server(self) -> None:
         counters = await self.counters()
@@ -148,7 +141,7 @@ class RedisTests(TestCase):
         self.assertEqual(await counters.add("a", 1, 60), 2)
         self.assertFalse(counters.shared)
         self.server.ask("REPLICAOF", "NO", "ONE")
-        await self.until(lambda: counters.shared)
+        await until(lambda: counters.shared)
 
     async def test_password_database_and_tcp(self) -> None:
         port = free_port_base()

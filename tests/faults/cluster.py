@@ -6,7 +6,6 @@ killed, paused and started again. All of them end with the test process, however
 
 import atexit
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -26,27 +24,23 @@ from click.testing import CliRunner
 
 from mailsrv.cli.commands import main
 from mailsrv.tls import make_self_signed
+from tests.children import die_with_parent
 from tests.clients.imap_client import Client
 from tests.clients.smtp_client import Smtp
 from tests.faults.common import now
 from tests.faults.link_proxy import LinkProxy
 from tests.running import STARTUP_SECONDS, free_port_base
 
-_PR_SET_PDEATHSIG = 1
 LOOPBACK = '["127.0.0.0/8"]'
 
 # Linux ends such children with the thread that started them, so one that lives on starts them all
 _launcher = ThreadPoolExecutor(1, "launcher")
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def program(*words: str, **options: Any) -> "subprocess.Popen[bytes]":
     """A child that ends with this process, whichever thread asks for it."""
     return _launcher.submit(
-        subprocess.Popen, words, preexec_fn=_die_with_parent, **options
+        subprocess.Popen, words, preexec_fn=die_with_parent(), **options
     ).result()
 
 
@@ -321,13 +315,3 @@ class Cluster:
 def shared() -> Cluster:
     """One cluster for all tests of this process that leave it whole; it ends with the process."""
     return Cluster(eager=True).start()
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
-    """Whether it comes to pass in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

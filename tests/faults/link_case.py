@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faults.cluster import Cluster, Secondary, eventually, shared
+from tests.faults.cluster import Cluster, Secondary, shared
 from tests.faults.link_model import Append, Box, Change, Session, agree, perform
+from tests.waiting import eventually
 
 SECONDS = 10.0
 """How long to wait for what should come at once, on a machine that is busy."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from tests.clients.imap_client import Answer, Client, Literal
 from tests.clients.imap_responses import number_set
-from tests.faults.cluster import Cluster, Secondary, eventually
+from tests.faults.cluster import Cluster, Secondary
 from tests.faults.common import MARK, marked
+from tests.waiting import eventually
 
 FIRST = ("INBOX", "Archive", "Drafts", "Junk", "Sent", "Trash")
 GONE = (EOFError, OSError)

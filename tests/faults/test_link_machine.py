@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faults.cluster import eventually, shared
+from tests.faults.cluster import shared
 from tests.faults.common import SOAK
 from tests.faults.link_frames import DOWN, UP
 from tests.faults.link_model import (
@@ -40,6 +40,7 @@ from tests.faults.link_model import (
     perform,
 )
 from tests.faults.link_proxy import Do, Fault
+from tests.waiting import eventually
 
 flags = st.sampled_from(["\\Flagged", "\\Seen", "\\Deleted", "$Junk"])
 names = st.sampled_from(["INBOX", "INBOX", "Archive", "x", "y"])

@@ -11,7 +11,6 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from mailsrv.link.transport.endpoints import client_endpoint
@@ -25,6 +24,7 @@ from mailsrv.settings import Primary
 from mailsrv.tls import ServerTls, make_self_signed
 from tests.link.operations import ACCEPTS, NOTES, TIMES, Carry, Echo
 from tests.link.pipe import Recorder
+from tests.waiting import until
 
 HELLO = Hello(version=VERSION, node="front-1", public_key=b"front end's key")
 PARTS = WelcomeParts(primary="primary-a", public_key=b"primary's key", lease_seconds=5.0)
@@ -53,19 +53,6 @@ class Handler(Recorder):
 
     def told(self, note: NoteBody) -> None:
         self.told_notes.append(note)
-
-
-def pause(seconds: float) -> Deferred[None]:
-    return deferLater(reactor, seconds)
-
-
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    """Wait for a condition; fail when it does not come true in time."""
-    end = reactor.seconds() + seconds
-    while not condition():
-        if reactor.seconds() > end:
-            raise AssertionError(f"not in {seconds} seconds")
-        await pause(0.005)
 
 
 class LinkCase(TestCase):

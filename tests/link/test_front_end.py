@@ -30,7 +30,8 @@ from mailsrv.link.wire.peer import Received
 from mailsrv.store.values import Access
 from tests.link.fakes import FakeConnection
 from tests.store.conformance import ADDRESS, delivery
-from tests.store.world import World, until
+from tests.store.world import World
+from tests.waiting import until
 
 FRONT = LinkKeys(*generate_key_pair())
 

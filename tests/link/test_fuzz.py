@@ -27,9 +27,10 @@ from mailsrv.link.wire.frames import (
     encode_frame,
 )
 from mailsrv.link.wire.limits import MIB
-from tests.link.links import HELLO, QUICK, LinkCase, pause, until
+from tests.link.links import HELLO, QUICK, LinkCase
 from tests.link.operations import TIMES, Echo
 from tests.link.raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw, message, request
+from tests.waiting import pause, until
 
 log = Logger()
 

@@ -54,7 +54,7 @@ from mailsrv.store.values import Access, Delivered, Delivery
 from tests.link.operations import ACCEPTS, NOTES, Carry, Echo
 from tests.link.test_front_end import PrimaryCase
 from tests.store.conformance import ADDRESS, delivery
-from tests.store.world import until
+from tests.waiting import until
 
 
 class TestSessionsOfNobody(PrimaryCase):

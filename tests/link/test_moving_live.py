@@ -25,7 +25,8 @@ from mailsrv.store.lifecycle import Lifecycle
 from mailsrv.store.local import LocalStore
 from mailsrv.store.values import Access, Delivery
 from tests.link.world import LINK_LIMITS, TOKENS, FrontEnd, Primary
-from tests.store.world import World, now, until
+from tests.store.world import World, now
+from tests.waiting import until
 
 ADDRESS = "hello@example.com"
 MESSAGES = 40

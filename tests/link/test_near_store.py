@@ -31,7 +31,8 @@ from mailsrv.store.values import (
 )
 from mailsrv.store.volume import Volume
 from tests.store.conformance import ADDRESS, Listener, StoreConformance, delivery, new
-from tests.store.world import World, now, until
+from tests.store.world import World, now
+from tests.waiting import until
 
 READS = ("poll", "folders", "subscriptions", "select", "fetch", "read", "changes", "search")
 

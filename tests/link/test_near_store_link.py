@@ -15,7 +15,8 @@ from mailsrv.store.interfaces import IStore
 from tests.link.cases import RemoteCase
 from tests.link.world import FrontEnd, LinkWorld
 from tests.store.conformance import ADDRESS, Listener, StoreConformance, delivery, new
-from tests.store.world import now, until
+from tests.store.world import now
+from tests.waiting import until
 
 
 def near(world: LinkWorld, front: FrontEnd) -> NearStore:

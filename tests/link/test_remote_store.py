@@ -18,7 +18,7 @@ from mailsrv.store.values import NewMessage
 from tests.link.cases import RemoteCase
 from tests.link.world import LinkWorld
 from tests.store.conformance import ADDRESS, Listener, StoreConformance, delivery, message, new
-from tests.store.world import until
+from tests.waiting import until
 
 
 def pause(seconds: float) -> Any:

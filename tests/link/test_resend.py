@@ -20,7 +20,7 @@ from mailsrv.store.values import (
 )
 from tests.link.cases import RemoteCase
 from tests.store.conformance import ADDRESS, RECEIVED, Client, Listener, delivery, message, new
-from tests.store.world import until
+from tests.waiting import until
 
 SOAK = bool(os.environ.get("MAILSRV_SOAK"))
 

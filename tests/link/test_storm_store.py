@@ -17,7 +17,7 @@ from tests.link.cases import RemoteCase
 from tests.link.operations import TIMES
 from tests.link.storm import at_rest
 from tests.store.conformance import Listener, delivery, message
-from tests.store.world import until
+from tests.waiting import until
 
 TIGHT = LinkLimits(in_flight=3, unsent_octets=MIB, body_octets=MIB, message_octets=2 * MIB)
 CLIENT = attrs.evolve(world.QUICK, sent_at_once=2, requests=30)

@@ -31,9 +31,10 @@ from mailsrv.link.transport.websocket import LinkRefused, connect
 from mailsrv.link.wire.frames import Hello
 from mailsrv.link.wire.limits import MIB, LinkLimits
 from mailsrv.settings import Primary
-from tests.link.links import HELLO, QUICK, LinkCase, pause, until
+from tests.link.links import HELLO, QUICK, LinkCase
 from tests.link.operations import TIMES, Carry, Echo, News
 from tests.link.raw import Raw
+from tests.waiting import pause, until
 
 
 class CarryingTests(LinkCase):

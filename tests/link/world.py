@@ -22,7 +22,8 @@ from mailsrv.link.wire.connection import ILinkHandler, LinkConnection
 from mailsrv.link.wire.frames import VERSION, Hello
 from mailsrv.link.wire.limits import LinkLimits
 from mailsrv.store.local import LocalStore
-from tests.store.world import World, until
+from tests.store.world import World
+from tests.waiting import until
 
 LINK_LIMITS = LinkLimits(message_octets=64 * 1024 * 1024)
 QUICK = ClientLimits(patience=10.0, first_delay=0.01, longest_delay=0.05)

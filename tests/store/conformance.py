@@ -12,7 +12,6 @@ Only ``IStore`` is called beyond that, and only its documented errors are expect
 import hashlib
 import hmac
 from array import array
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -35,6 +34,7 @@ from mailsrv.errors import (
 from mailsrv.store import values
 from mailsrv.store.interfaces import IListener, IStore
 from mailsrv.store.values import ALL_UIDS, DELETED, FLAGGED, SEEN, Access, Flags
+from tests.waiting import until
 
 ADDRESS = "hello@example.com"
 OTHER = "other@example.com"
@@ -134,13 +134,6 @@ class StoreConformance:
         except error as raised:
             return raised
         raise AssertionError(f"expected {error.__name__}, got {answer!r}")
-
-    async def eventually(self, holds: Callable[[], bool], seconds: float = 5.0) -> None:
-        for _ in range(int(seconds / 0.01)):
-            if holds():
-                return
-            await deferLater(reactor, 0.01)
-        self.fail("what was awaited did not happen")
 
     async def enter(self, listener: Listener | None = None, **more: Any) -> Access:
         return await self.store.login(
@@ -263,7 +256,7 @@ class StoreConformance:
         made = await self.store.create_folder(access, "Old", None, None)
         appended = await self.store.append(access, "Old", [new("x")], None)
         await self.store.delete_folder(access, "Old", None)
-        await self.eventually(lambda: listener.highest(made.id) > appended.modseq)
+        await until(lambda: listener.highest(made.id) > appended.modseq)
 
     async def test_a_new_folder_of_an_old_name_is_another_folder(self) -> None:
         access = await self.enter()
@@ -294,7 +287,7 @@ class StoreConformance:
         self.assertEqual(len(await self.contents(access, "Before")), 3)
         inbox = await self.folder(access)
         self.assertEqual(inbox.messages, 0)
-        await self.eventually(lambda: listener.highest(inbox.id) >= inbox.highestmodseq)
+        await until(lambda: listener.highest(inbox.id) >= inbox.highestmodseq)
 
     async def test_subscriptions_outlive_folders(self) -> None:
         access = await self.enter()
@@ -413,7 +406,7 @@ class StoreConformance:
         self.assertEqual(page.newly_seen, (appended.uids[0],))
         self.assertEqual(page.rows[0][1], SEEN)
         self.assertGreater(page.rows[0][2], appended.modseq)
-        await self.eventually(lambda: listener.highest(appended.folder_id) >= page.rows[0][2])
+        await until(lambda: listener.highest(appended.folder_id) >= page.rows[0][2])
         again = await self.store.fetch(access, appended.folder_id, request)
         self.assertEqual(again.newly_seen, ())
 
@@ -479,7 +472,7 @@ class StoreConformance:
         self.assertEqual(changes.vanished, ((uids[1], uids[1]),))
         nothing = await self.store.expunge(access, folder, ((uids[0], uids[0]),), None)
         self.assertEqual((nothing.uids, nothing.base), ((), nothing.modseq))
-        await self.eventually(lambda: listener.highest(folder) >= gone.modseq)
+        await until(lambda: listener.highest(folder) >= gone.modseq)
 
     async def test_copy(self) -> None:
         access = await self.enter()
@@ -509,7 +502,7 @@ class StoreConformance:
         self.assertEqual(len(await self.contents(access)), 2)
         changes = await self.store.changes(access, appended.folder_id, moved.base, False)
         self.assertEqual(changes.vanished, uids)
-        await self.eventually(
+        await until(
             lambda: (
                 listener.highest(appended.folder_id) >= moved.modseq
                 and listener.highest(moved.folder_id) >= moved.destination_modseq
@@ -556,15 +549,13 @@ class StoreConformance:
         await self.enter(theirs)
         appended = await self.filled(access, 1)
         for listener in (mine, theirs):
-            await self.eventually(
-                lambda heard=listener: heard.highest(appended.folder_id) >= appended.modseq
-            )
+            await until(lambda heard=listener: heard.highest(appended.folder_id) >= appended.modseq)
         flagged = await self.store.store_flags(
             access, appended.folder_id, values.StoreFlags(ALL_UIDS, "add", Flags(SEEN)), None
         )
-        await self.eventually(lambda: theirs.highest(appended.folder_id) >= flagged.modseq)
+        await until(lambda: theirs.highest(appended.folder_id) >= flagged.modseq)
         await self.store.create_folder(access, "New", None, None)
-        await self.eventually(lambda: theirs.highest(0) >= 0)
+        await until(lambda: theirs.highest(0) >= 0)
 
     async def test_other_aliases_hear_nothing(self) -> None:
         _, password = await self.new_alias(OTHER)
@@ -612,7 +603,7 @@ class StoreConformance:
         inbox = await self.folder(access)
         delivered = await self.store.deliver(self.alias, delivery("now"))
         self.assertEqual((delivered.where, delivered.duplicate), ("live", False))
-        await self.eventually(lambda: listener.highest(inbox.id) > inbox.highestmodseq)
+        await until(lambda: listener.highest(inbox.id) > inbox.highestmodseq)
         changes = await self.store.changes(access, inbox.id, inbox.highestmodseq, False)
         self.assertEqual(len(changes.changed), 1)
         self.assertEqual(list((await self.contents(access)).values()), [message("now")])

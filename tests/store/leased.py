@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from mailsrv.store.interfaces import IKeeper, IPrimary
@@ -15,6 +15,7 @@ from mailsrv.store.values import Access
 from tests.store.cases import ADDRESS, StoreCase
 from tests.store.conformance import Listener
 from tests.store.world import World
+from tests.waiting import until
 
 
 class Hours(Clock):
@@ -80,12 +81,12 @@ class LeasedCase(StoreCase):
 
     async def until(self, holds: Callable[[], Any]) -> None:
         """Wait for threads, and let what is due now happen."""
-        for _ in range(500):
+
+        def holds_now() -> Any:
             self.hours.advance(0)
-            if holds():
-                return
-            await deferLater(reactor, 0.01)
-        raise AssertionError("what was awaited did not happen")
+            return holds()
+
+        await until(holds_now)
 
     async def at_rest(self) -> None:
         """Wait until nothing is under way, without time passing."""

@@ -27,7 +27,7 @@ from mailsrv.store.secret import ServerSecret
 from mailsrv.store.values import Access, Delivery
 from tests.store.cases import ADDRESS, StoreCase
 from tests.store.conformance import Listener, delivery, message, new
-from tests.store.world import until
+from tests.waiting import until
 
 
 class TestGrouping(StoreCase):

@@ -14,7 +14,7 @@ from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.values import Delivery, ScramProof
 from tests.store.cases import ADDRESS, StoreCase
 from tests.store.conformance import delivery, message
-from tests.store.world import until
+from tests.waiting import until
 
 SPELLINGS = ("é@example.com", "e\u0301@EXAMPLE.com", '"É"@example.com', "é@\uff45xample.com")
 

@@ -15,7 +15,8 @@ from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Flags, NewMessage
 from mailsrv.store.connections import Connections
 from mailsrv.store.limits import Limits
-from tests.store.world import World, now, until
+from tests.store.world import World, now
+from tests.waiting import until
 
 SHORT = 64 * 1024
 MESSAGE = NewMessage(b"Subject: long\r\n\r\n" + b"x" * 20_000, Flags())

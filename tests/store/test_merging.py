@@ -12,7 +12,7 @@ from mailsrv.store.merge import Merged
 from mailsrv.store.values import Access
 from tests.store.cases import ADDRESS, StoreCase
 from tests.store.conformance import delivery, message
-from tests.store.world import until
+from tests.waiting import until
 
 
 class TestJoining(StoreCase):

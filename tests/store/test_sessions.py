@@ -31,7 +31,7 @@ from mailsrv.store.values import ALL_UIDS, Body, Delivery, FetchRequest, NewMess
 from mailsrv.store.waiting import WaitingFiles, pack
 from tests.store.cases import ADDRESS, StoreCase
 from tests.store.conformance import Listener, delivery, message, new
-from tests.store.world import until
+from tests.waiting import until
 
 
 class Broken(Listener):

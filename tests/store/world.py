@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 from twisted.python.threadpool import ThreadPool
 
 from mailsrv.directory.directory import Directory
@@ -99,12 +98,3 @@ class World:
             await store.close()
         self.directory.close()
         shutil.rmtree(self.base)
-
-
-async def until(holds: Any, seconds: float = 5.0) -> None:
-    """Wait, with the reactor running, until ``holds()``."""
-    for _ in range(int(seconds / 0.01)):
-        if holds():
-            return
-        await deferLater(reactor, 0.01)
-    raise AssertionError("what was awaited did not happen")
