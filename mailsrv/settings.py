@@ -117,8 +117,9 @@ class Link(_Table, frozen=True):
     lease_seconds: float = 5.0
     """The primary forgets a front end's key so long after the last use."""
 
-    patience_seconds: float = 30.0
-    """A front end waits so long for a primary that is away."""
+    patience_seconds: float = 35.0
+    """A front end waits so long for a primary that is away: for a restart of 30 seconds, the pause
+    before the next attempt and entering the sessions again."""
 
     primaries: dict[str, Primary] = {}
 

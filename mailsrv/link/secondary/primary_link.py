@@ -42,7 +42,7 @@ class ClientLimits:
     patience: float = 30.0
     """For so long altogether a request waits for a link; then it fails with Unavailable."""
     first_delay: float = 0.1
-    longest_delay: float = 5.0
+    longest_delay: float = 2.0
     """Between attempts: the first, doubled each time, up to the longest; all with jitter."""
     settled: float = 5.0
     """A connection that lasted so long begins the delays anew when it is lost."""
