@@ -45,6 +45,12 @@ class RolesTests(SynchronousTestCase):
         self.assertEqual((door.endpoint, door.proxied), ("tcp:25", True))
         self.assertEqual(str(door), "mx.listen 'haproxy:tcp:25'")
 
+    def test_no_door_believes_just_anybody(self) -> None:
+        for door in doors(self.settings("")):
+            text = f'{door.key} = ["haproxy:tcp:1"]'
+            with self.assertRaisesRegex(InvalidInput, f"proxy.allow_from: .* for {door.key} "):
+                self.settings(text)
+
     def test_who_serves_the_link(self) -> None:
         for text, serves in (
             ("", False),

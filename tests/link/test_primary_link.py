@@ -5,6 +5,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import KeyGone, NoSuchFolder, Unavailable
@@ -36,6 +37,14 @@ class Owner:
 
     def resumed(self, _link: Any) -> None:
         self.ups += 1
+
+
+def _noting(begin: str, said: list[str]) -> ILogObserver:
+    def note(event: LogEvent) -> None:
+        if (text := formatEvent(event)).startswith(begin):
+            said.append(text)
+
+    return note
 
 
 class ClientCase(SynchronousTestCase):
@@ -275,6 +284,23 @@ class TestConnecting(ClientCase):
         pauses = [round(b - a, 1) for a, b in pairwise(times)]
         self.assertEqual(pauses[:7], [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
         self.assertEqual(set(pauses[6:]), {2.0})
+
+    def test_why_there_is_no_link_is_said_once(self) -> None:
+        said: list[str] = []
+        self.addCleanup(globalLogPublisher.removeObserver, note := _noting("No link", said))
+        globalLogPublisher.addObserver(note)
+        self.primary.reachable = False
+        self.link.start()
+        self.clock.pump([1.0] * 20)
+        self.assertGreater(len(self.primary.attempts), 5)
+        self.assertEqual(said, ["No link to primary: ConnectionRefusedError"])
+        self.primary.reachable = True
+        self.clock.pump([1.0] * 5)
+        self.assertTrue(self.link.up)
+        self.primary.reachable = False
+        self.primary.lose()
+        self.clock.pump([1.0] * 20)
+        self.assertEqual(len(said), 2)
 
     def test_the_pauses_differ_between_front_ends(self) -> None:
         primary = FakePrimary(self.clock)

@@ -117,6 +117,7 @@ class PrimaryLink:
         self._line: Line | None = None
         self._up_since: float | None = None
         self._attempts = 0
+        self._why = ""
         self._retry: IDelayedCall | None = None
         self._opening: Deferred[Any] | None = None
         self._stopped = False
@@ -207,7 +208,9 @@ class PrimaryLink:
             error = failure.value
             # the text of others may say anything
             why = error if isinstance(error, MailsrvError) else type(error).__name__
-            log.info("No link to {name}: {why}", name=self.name, why=why)
+            if str(why) != self._why:
+                log.info("No link to {name}: {why}", name=self.name, why=why)
+            self._why = str(why)
             self._again()
 
     def _connected(self, connection: LinkConnection) -> None:
@@ -243,6 +246,7 @@ class PrimaryLink:
         self._opening = None
         if self._line is not line:
             return
+        self._why = ""
         now = self._up_since = self._clock.seconds()
         for asked in self._asked:
             if asked.timer is not None:
