@@ -1,5 +1,6 @@
 """What the documents tell people to type works."""
 
+import configparser
 import contextlib
 import io
 import re
@@ -13,7 +14,8 @@ from mailsrv.keys.filekey import derive_file_key, new_salt
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
 
-DOCS = Path(__file__).parents[1] / "docs"
+PROJECT = Path(__file__).parents[1]
+DOCS = PROJECT / "docs"
 PASSWORD = "your-password"
 
 
@@ -30,3 +32,40 @@ class OwnersTests(SynchronousTestCase):
         with contextlib.redirect_stdout(io.StringIO()) as said:
             exec(code, {})
         self.assertIn("found", said.getvalue())
+
+
+class DevelopersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.text = (DOCS / "developers.rst").read_text("utf-8")
+        self.rooms = set(re.findall(r"^``(mailsrv/[a-z_/.]+)``", self.text, re.MULTILINE))
+
+    def test_the_rooms_are_those_that_there_are(self) -> None:
+        found = {
+            f"mailsrv/{path.name}{'/' if path.is_dir() else ''}"
+            for path in (PROJECT / "mailsrv").iterdir()
+            if (path / "__init__.py").exists()
+            or (path.suffix == ".py" and path.name != "__init__.py")
+        }
+        link = {f"mailsrv/link/{path.parent.name}/" for path in _packages("mailsrv/link")}
+        self.assertEqual(self.rooms, found | link)
+
+    def test_what_it_names_is_there(self) -> None:
+        names = set(re.findall(r"``([a-z_.]+(?:/[a-z_]+)*/(?:[a-z_]+\.[a-z]+)?)``", self.text))
+        self.assertGreater(len(names), 20)
+        for name in names:
+            roots = (PROJECT, PROJECT / "mailsrv", PROJECT / "mailsrv" / "link")
+            self.assertTrue(any((root / name).exists() for root in roots), name)
+
+    def test_every_package_is_installed(self) -> None:
+        setup = configparser.ConfigParser()
+        setup.read(PROJECT / "setup.cfg", "utf-8")
+        listed = set(setup["options"]["packages"].split())
+        folders = [path.parent.relative_to(PROJECT) for path in _packages("mailsrv", "**")]
+        self.assertEqual(
+            listed, {"twisted.plugins", "mailsrv", *(".".join(one.parts) for one in folders)}
+        )
+
+
+def _packages(folder: str, depth: str = ".") -> list[Path]:
+    """The ``__init__.py`` of all packages in a folder, or in all folders below it."""
+    return list((PROJECT / folder).glob(f"{depth}/*/__init__.py"))
