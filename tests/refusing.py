@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.children import environment
+
 PATIENCE = 30
 """Seconds that a start may take; then SIGALRM ends it."""
 
@@ -22,14 +24,12 @@ class Starter:
     """The process that forks."""
 
     def __init__(self) -> None:
-        kept = {key: value for key, value in os.environ.items() if key != "MAILSRV_CONFIG"}
-        root = Path(__file__).parents[1]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.refusing"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**kept, "PYTHONPATH": str(root)},
-            cwd=root,
+            env=environment(),
+            cwd=Path(__file__).parents[1],
         )
 
     def run(self, *words: str) -> tuple[int, str]:

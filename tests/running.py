@@ -4,7 +4,6 @@ Blocking: tests that use it are plain ``SynchronousTestCase``.
 """
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from mailsrv.cli.commands import main
+from tests.children import environment
 
 STARTUP_SECONDS = 30.0
 PORTS = (25, 143, 993)
@@ -87,9 +87,7 @@ class RunningServer:
         return json.loads(done.stdout)
 
     def environment(self) -> dict[str, str]:
-        root = str(Path(__file__).parents[1])
-        environment = {key: value for key, value in os.environ.items() if key != "MAILSRV_CONFIG"}
-        return {**environment, "PYTHONPATH": root, "TMPDIR": str(self.root)}
+        return environment(TMPDIR=str(self.root))
 
     def add(self, address: str) -> str:
         """Make the alias (and its domain), give its generated password."""

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 
 from mailsrv.cli.commands import main
 from mailsrv.tls import make_self_signed
-from tests.children import die_with_parent
+from tests.children import die_with_parent, environment
 from tests.clients.imap_client import Client
 from tests.clients.smtp_client import Smtp
 from tests.faults.common import now
@@ -66,9 +66,7 @@ class Node:
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        root = str(Path(__file__).parents[2])
-        inherited = {key: value for key, value in os.environ.items() if key != "MAILSRV_CONFIG"}
-        return {**inherited, "PYTHONPATH": root, "TMPDIR": str(self.folder)}
+        return environment(TMPDIR=str(self.folder))
 
     def spawn(self, *words: str, **options: Any) -> "subprocess.Popen[bytes]":
         """``mailsrv WORDS`` in a process of its own, with this node's configuration."""
