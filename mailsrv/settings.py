@@ -21,7 +21,6 @@ MIB = 1024 * 1024
 LARGEST_MESSAGE = 512 * MIB
 """Octets. A mailbox can keep somewhat more in one message; memory is what runs out first."""
 
-
 MOST_WORKERS = 64
 
 PROXY_PREFIX = "haproxy:"

@@ -48,9 +48,6 @@ from mailsrv.service.orders import (
 from mailsrv.service.process import RootService, keep_to_ourselves
 from mailsrv.tls import ServerTls
 
-LONGEST_NODE = 255
-"""Characters of the name by which a front end is known on its links."""
-
 
 def build(order: Order, readiness: Readiness, reactor: Any) -> RootService:
     """The services of a worker. MailsrvError names what stands in the way."""
