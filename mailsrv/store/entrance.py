@@ -89,7 +89,7 @@ class Entrance:
         gate: Gate,
         merging: Merging,
         revocation: Revocation,
-        entered: Callable[[Session], None],
+        entered: Callable[[Opened], None],
         now: Callable[[], datetime],
         limits: Limits,
     ) -> None:
@@ -242,7 +242,7 @@ class Entrance:
             self._leases.begin(session, opened.key.pack())
         else:
             self._vault.put(opened.key.pack(), access.key)
-        self._entered(session)
+        self._entered(opened)
         return access
 
     async def _welcome(self, access: Access, mail_waits: bool) -> Access:

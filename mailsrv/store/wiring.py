@@ -12,7 +12,7 @@ from mailsrv.directory.directory import Directory
 from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
-from mailsrv.store.authentication import Authentication
+from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.connections import Connections
 from mailsrv.store.delivery import Arrival, Deliveries
 from mailsrv.store.entrance import Entrance
@@ -226,7 +226,12 @@ class Wiring:
             ),
         )
         self._verifying = Verifying(
-            self._reactor, self._workers, place, self._sessions, self._operations.behind
+            self._reactor,
+            self._workers,
+            place,
+            self._sessions,
+            self._operations.behind,
+            self._mailboxes.just_opened,
         )
 
     async def _sweep(self) -> None:
@@ -268,8 +273,8 @@ class Wiring:
             session, lambda box: box.index_pending(self._limits.index_messages)
         )
 
-    def _entered(self, session: Session) -> None:
-        self._verifying.entered(session)
+    def _entered(self, opened: Opened) -> None:
+        self._verifying.entered(opened)
 
     def _end(self, session: Session, reason: str) -> None:
         self._entrance.end(session, reason)
