@@ -1,4 +1,4 @@
-"""Which sessions of a front end read which mailbox files; see ``near``."""
+"""Which sessions of a front end read which mailbox files; see ``near_store``."""
 
 from collections.abc import Callable
 

@@ -5,7 +5,6 @@ accept, before TLS; the token in the handshake; the protocol's version in the fi
 """
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketServerFactory
 from twisted.internet.address import UNIXAddress
@@ -43,6 +42,7 @@ from mailsrv.link.wire.failures import printable
 from mailsrv.link.wire.frames import Hello
 from mailsrv.link.wire.limits import LinkLimits
 from mailsrv.link.wire.streams import Budget
+from mailsrv.networks import Network, is_within
 
 __all__ = [
     "ILinkHandler",
@@ -55,8 +55,6 @@ __all__ = [
     "connect",
     "secured",
 ]
-
-Network = IPv4Network | IPv6Network
 
 log = Logger()
 
@@ -261,10 +259,4 @@ def connect(
 def _allowed(address: IAddress, allow: Sequence[Network] | None) -> bool:
     if isinstance(address, UNIXAddress) or allow is None:
         return isinstance(address, UNIXAddress) and allow is None
-    try:
-        ip = ip_address(str(getattr(address, "host", "")).partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return any(ip in network for network in allow)
+    return is_within(str(getattr(address, "host", "")), allow)
