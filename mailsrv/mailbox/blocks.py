@@ -68,7 +68,9 @@ class FileReader:
     def read(self, number: int) -> bytes:
         """One block; empty behind the end."""
         with translated():
-            found: bytes = self._file.xRead(BLOCK, number * BLOCK)
+            # of a read across the end apsw takes the zeros behind for no part of the file
+            octets = min(BLOCK, self._file.xFileSize() - number * BLOCK)
+            found: bytes = self._file.xRead(octets, number * BLOCK) if octets > 0 else b""
         return found
 
     def close(self) -> None:

@@ -46,6 +46,13 @@ class BlocksTests(SynchronousTestCase):
         reader.close()
         reader.close()
 
+    def test_zeros_at_the_end_are_part_of_the_file(self) -> None:
+        octets = os.urandom(BLOCK + 100) + bytes(28)
+        self.path.write_bytes(octets)
+        reader = FileReader(self.path)
+        self.addCleanup(reader.close)
+        self.assertEqual(reader.read(0) + reader.read(1), octets)
+
     def test_missing(self) -> None:
         with self.assertRaises(MailboxMissing):
             FileReader(self.path.with_name("none"))
