@@ -1,0 +1,24 @@
+"""The configuration file: one TOML file, read into typed values and checked."""
+
+from mailsrv.settings.checks import is_hostname
+from mailsrv.settings.reading import FILE_NAME, load
+from mailsrv.settings.tables import (
+    PROXY_PREFIX,
+    ROLES,
+    Link,
+    Primary,
+    Role,
+    Settings,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "PROXY_PREFIX",
+    "ROLES",
+    "Link",
+    "Primary",
+    "Role",
+    "Settings",
+    "is_hostname",
+    "load",
+]
