@@ -60,12 +60,14 @@ class BlocksTests(SynchronousTestCase):
         self.assertEqual((log.size(), log.read(0)), (0, b""))
 
     def test_closing_leaves_sqlite_its_locks(self) -> None:
-        def locks() -> list[str]:
+        def locks() -> list[list[str]]:
             inode = str(self.path.stat().st_ino)
+            # without their numbers, which count the locks of all processes
+            found = [line.split()[1:] for line in Path("/proc/locks").read_text().splitlines()]
             return [
-                line
-                for line in Path("/proc/locks").read_text().splitlines()
-                if line.split()[-3].endswith(f":{inode}") and line.split()[-4] == str(os.getpid())
+                lock
+                for lock in found
+                if lock[-3].endswith(f":{inode}") and lock[-4] == str(os.getpid())
             ]
 
         with Mailbox.open(self.path, KEY, now) as mailbox, mailbox.reading():
