@@ -234,3 +234,20 @@ class Elsewhere(MailsrvError):
         """The error whose text this is; None for any other sentence."""
         primary = sentence.removeprefix(cls._SENTENCE)
         return None if primary in (sentence, "") else cls(primary)
+
+
+# Backups
+
+
+class BackupStoreFailed(MailsrvError):
+    """The store of the backups refused, did not answer, or gave back other octets than it got."""
+
+    imap_code = "UNAVAILABLE"
+
+
+class NoSuchBackup(MailsrvError):
+    """No backup of that time or name is kept."""
+
+
+class BackupDamaged(MailsrvError):
+    """What came back from the store of the backups is not what was put there."""

@@ -59,11 +59,16 @@ class LoadTests(LoadCase):
             keys = {
                 field.name for field in msgspec.structs.fields(type(getattr(loaded, table.name)))
             }
-            self.assertEqual(set(document.pop(table.name)), keys - {"primaries"})
+            self.assertEqual(set(document.pop(table.name)), keys - {"primaries", "s3"})
         self.assertEqual(set(document), plain_keys)
         plain = self.load('hostname = "mail.example.com"')
-        for table in ("roles", "workers", "redis_url", "imap", "mx", "limits", "health", "proxy"):
+        for table in (
+            *("roles", "workers", "redis_url", "imap", "mx", "limits", "health", "proxy"),
+            *("erase", "operator"),
+        ):
             self.assertEqual(getattr(loaded, table), getattr(plain, table))
+        backup = msgspec.structs.replace(loaded.backup, folder=plain.backup.folder)
+        self.assertEqual(backup, plain.backup)
         self.assertEqual(loaded.store.threads, plain.store.threads)
         link = msgspec.structs.replace(plain.link, socket=Path(), token_file=Path())
         self.assertEqual(
@@ -84,7 +89,7 @@ class LoadTests(LoadCase):
         )
         tables = (
             "hostname, roles, workers, redis_url, tls, imap, mx, directory, limits, store, "
-            "link, health, proxy"
+            "backup, erase, operator, link, health, proxy"
         )
         for key in ("host", "base"):
             self.assertEqual(
@@ -134,6 +139,33 @@ class LoadTests(LoadCase):
         with self.assertRaises(InvalidInput) as caught:
             settings.load(self.path)
         self.assertIn("cannot be read: No such file", str(caught.exception))
+
+
+class BackupTests(LoadCase):
+    HOST = 'hostname="mail.example.com"\n'
+    BUCKET = '[backup.s3]\nbucket="mail"\naccess_key_id="id"\nsecret_file="s3.secret"\n'
+
+    def test_paths(self) -> None:
+        loaded = self.load(f'{self.HOST}[backup]\nto="s3"\n{self.BUCKET}')
+        base = self.path.parent.resolve()
+        self.assertEqual(loaded.backup.folder, base / "backups")
+        self.assertEqual(loaded.backup.s3.secret_file, base / "s3.secret")
+
+    def test_refusals(self) -> None:
+        for text, key in (
+            ('[backup]\nto="tape"', "backup.to: "),
+            ('[backup]\nto="s3"', "backup.s3: expected a table with bucket"),
+            ("[backup]\nkeep_last=0", "backup.keep_last: expected at least 1"),
+            ("[store]\nundelete_days=-1", "store.undelete_days: expected at least 0"),
+            ("[erase]\ngrace_days=1e9", "erase.grace_days: expected at most"),
+            (f'{self.BUCKET}style="tape"', "backup.s3.style: "),
+            (f'{self.BUCKET}secret="s"', "backup.s3.secret: unknown key, expected one of bucket"),
+            (f'{self.BUCKET}endpoint="ftp://a"', "backup.s3.endpoint: expected https"),
+            (self.BUCKET.replace('"mail"', '""'), "backup.s3.bucket: expected the name"),
+            ('[backup.s3]\nbucket="mail"', "backup.s3.access_key_id: expected a value"),
+        ):
+            found = self.refused(self.HOST + text)
+            self.assertTrue(found.startswith(key), found)
 
 
 class RolesTests(LoadCase):

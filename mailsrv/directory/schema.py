@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from mailsrv.directory.values import DEFAULT_PRIMARY
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration, known without loading Alembic."""
 
 CURRENT = "current"
@@ -79,10 +79,14 @@ alias = Table(
     Column("iterations", Integer),
     Column("created", Text, nullable=False),
     Column("primary", Text, nullable=False, server_default=DEFAULT_PRIMARY),
+    Column("deleted", Text),
+    Column("touched", BigInteger, nullable=False, server_default="0"),
 )
 """``salt`` and ``iterations`` are shared by all credentials of the alias, so that a SCRAM proof
 can be tried against each; NULL until the first password. ``primary`` names the one that serves
-the alias: its current file lies there."""
+the alias: its current file lies there. ``deleted`` is when its deletion was asked for: it takes no
+mail and no logins, and is erased after a time of grace. ``touched`` is raised by who wrote to the
+mailbox beside the server, which then tells the sessions."""
 
 usage = Table(
     "usage",
@@ -102,6 +106,7 @@ mailbox = Table(
     Column("public_key", LargeBinary, nullable=False),
     Column("created", Text, nullable=False),
     Column("primary", Text, nullable=False, server_default=DEFAULT_PRIMARY),
+    Column("restored", Text),
     Index("ix_mailbox_alias_id", "alias_id", "state"),
     Index("ix_mailbox_primary", "primary", "state"),
     Index(
@@ -116,7 +121,8 @@ mailbox = Table(
 ones, and while it moves an incoming one. A moved file is the old copy of the current one, kept
 until that was opened with its owner's key. A discarded file waits to be removed, a left one too,
 and with it the waiting mail that was copied along. (The row outlives the alias, so that a crash
-leaves no file without an entry.)"""
+leaves no file without an entry.) ``restored`` is when the file came from a backup without its
+owner's key: the first who opens it gives its folders new UIDVALIDITYs."""
 
 volume = Table(
     "volume",
@@ -146,3 +152,43 @@ credential = Table(
     Column("used", Text),
     Column("revoked_at", Text),
 )
+
+backup = Table(
+    "backup",
+    metadata,
+    Column("alias_id", Text, ForeignKey("alias.id", ondelete="CASCADE"), primary_key=True),
+    Column("mailbox", Text),
+    Column("digest", LargeBinary),
+    Column("taken", Text),
+    Column("checked", Text),
+    Column("wanted", Text),
+    Column("failed", Text),
+    Column("problem", Text),
+)
+"""How the backups of an alias stand. ``taken`` is when the newest was made, of the file ``mailbox``
+whose content had this ``digest``; ``checked`` when it was last found to be still true. ``wanted``
+is since when one is due that could have been made, ``failed`` and ``problem`` are when and why the
+last attempt failed; NULL when all is well."""
+
+bucket = Table(
+    "bucket",
+    metadata,
+    Column("domain_id", Text, ForeignKey("domain.id", ondelete="CASCADE"), primary_key=True),
+    Column("settings", Text, nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+)
+"""Where a domain's owner wants the backups of its mailboxes: JSON of the bucket, and its secret
+access key under the server's secret."""
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("alias_id", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("primary", Text, nullable=False),
+    Column("domain_id", Text),
+    Column("public_keys", LargeBinary, nullable=False),
+    Column("begun", Text, nullable=False),
+)
+"""Aliases that are gone from here, and of which files or backups may be left to remove.
+``public_keys`` (msgpack) name their waiting mail; their files are the discarded ones."""

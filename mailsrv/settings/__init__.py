@@ -5,6 +5,8 @@ from mailsrv.settings.reading import FILE_NAME, load
 from mailsrv.settings.tables import (
     PROXY_PREFIX,
     ROLES,
+    Backup,
+    Bucket,
     Link,
     Primary,
     Role,
@@ -15,6 +17,8 @@ __all__ = [
     "FILE_NAME",
     "PROXY_PREFIX",
     "ROLES",
+    "Backup",
+    "Bucket",
     "Link",
     "Primary",
     "Role",

@@ -9,6 +9,7 @@ from mailsrv.settings.tables import (
     MOST_WORKERS,
     PROXY_PREFIX,
     ROLES,
+    Backup,
     Link,
     Settings,
 )
@@ -31,7 +32,12 @@ def first_problem(settings: Settings) -> str | None:
         problem = check(settings)
         if problem:
             return problem
-    return _roles_problem(settings) or _link_problem(settings.link) or _proxy_problem(settings)
+    return (
+        _roles_problem(settings)
+        or _link_problem(settings.link)
+        or _proxy_problem(settings)
+        or _backup_problem(settings.backup)
+    )
 
 
 def _names_problem(settings: Settings) -> str | None:
@@ -65,6 +71,16 @@ def _numbers_problem(settings: Settings) -> str | None:
         ("limits.message_size", settings.limits.message_size, 64 * 1024, LARGEST_MESSAGE),
         ("store.threads", settings.store.threads, 1, None),
         ("store.idle_seconds", settings.store.idle_seconds, 0, None),
+        ("store.undelete_days", settings.store.undelete_days, 0, 3650),
+        ("backup.every_hours", settings.backup.every_hours, 0.01, 8784),
+        ("backup.late_hours", settings.backup.late_hours, 0.01, 87840),
+        ("backup.keep_last", settings.backup.keep_last, 1, 10_000),
+        ("backup.keep_daily", settings.backup.keep_daily, 0, 10_000),
+        ("backup.keep_weekly", settings.backup.keep_weekly, 0, 10_000),
+        ("backup.keep_monthly", settings.backup.keep_monthly, 0, 10_000),
+        ("backup.at_once", settings.backup.at_once, 1, 64),
+        ("backup.point_in_time_days", settings.backup.point_in_time_days, 0.01, 3650),
+        ("erase.grace_days", settings.erase.grace_days, 0, 3650),
         ("imap.connections_per_address", settings.imap.connections_per_address, 1, None),
         ("mx.connections", settings.mx.connections, 1, None),
         ("mx.connections_per_address", settings.mx.connections_per_address, 1, None),
@@ -129,6 +145,19 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _backup_problem(backup: Backup) -> str | None:
+    s3 = backup.s3
+    if backup.to == "s3" and s3 is None:
+        return "backup.s3: expected a table with bucket, access_key_id and secret_file"
+    if s3 is None:
+        return None
+    if not s3.bucket:
+        return "backup.s3.bucket: expected the name of a bucket"
+    if s3.endpoint and not s3.endpoint.startswith(("https://", "http://")):
+        return f"backup.s3.endpoint: expected https://HOST, got {s3.endpoint!r}"
+    return None
 
 
 def _proxy_problem(settings: Settings) -> str | None:

@@ -9,7 +9,7 @@ import msgspec
 
 from mailsrv.errors import InvalidInput
 from mailsrv.settings.checks import first_problem
-from mailsrv.settings.tables import ROLES, Directory, Link, Primary, Settings, Tls
+from mailsrv.settings.tables import ROLES, Backup, Bucket, Directory, Link, Primary, Settings, Tls
 
 FILE_NAME = "mailsrv.toml"
 
@@ -67,7 +67,7 @@ def _keys(table: str) -> list[str]:
     struct: Any = Settings
     for name in table.split(".") if table else ():
         kinds = {field.name: field.type for field in msgspec.structs.fields(struct)}
-        struct = Primary if name == "primaries" else kinds.get(name, struct)
+        struct = {"primaries": Primary, "s3": Bucket}.get(name) or kinds.get(name, struct)
     return [field.name for field in msgspec.structs.fields(struct) if field.name != "base"]
 
 
@@ -85,8 +85,15 @@ def _absolute(settings: Settings) -> Settings:
         ),
         directory=Directory(url=url),
         store=replace(settings.store, mailboxes=base / settings.store.mailboxes),
+        backup=_absolute_backup(settings.backup, base),
         link=_absolute_link(settings.link, base),
     )
+
+
+def _absolute_backup(backup: Backup, base: Path) -> Backup:
+    replace = msgspec.structs.replace
+    s3 = backup.s3 and replace(backup.s3, secret_file=base / backup.s3.secret_file)
+    return replace(backup, folder=base / backup.folder, s3=s3)
 
 
 def _absolute_link(link: Link, base: Path) -> Link:

@@ -73,6 +73,9 @@ class Store(_Table, frozen=True):
     idle_seconds: float = 5.0
     """A mailbox connection that nobody used for so long is closed and its key forgotten."""
 
+    undelete_days: float = 7.0
+    """Expunged messages can be had back for so long, and count in the quota; 0: not at all."""
+
 
 class Primary(_Table, frozen=True):
     """A primary, as a front end reaches it over the link."""
@@ -88,6 +91,63 @@ class Primary(_Table, frozen=True):
 
     token_file: Path | None = None
     """Where this primary's token is; once loaded never None: ``link.token_file`` if not given."""
+
+
+class Bucket(_Table, frozen=True):
+    """A bucket of an S3-compatible store."""
+
+    bucket: str
+    access_key_id: str
+    secret_file: Path
+    """Where the secret access key is: one line."""
+
+    endpoint: str = ""
+    """URL of the store; empty: Amazon's own for the region."""
+
+    region: str = "us-east-1"
+    prefix: str = ""
+    """Before the name of every object."""
+
+    style: Literal["path", "host"] = "path"
+    """Whether the bucket is named in the path or in the host of a URL."""
+
+
+class Backup(_Table, frozen=True):
+    to: Literal["folder", "s3", "nowhere"] = "folder"
+    """Where backups are kept: a folder, the bucket of ``s3``, or nowhere: none are made."""
+
+    folder: Path = Path("backups")
+    s3: Bucket | None = None
+    every_hours: float = 24.0
+    """A mailbox that changed is backed up so often, while its owner's key is at hand."""
+
+    late_hours: float = 48.0
+    """The operator is told of a mailbox that could be backed up and was not for so long."""
+
+    keep_last: int = 2
+    keep_daily: int = 3
+    keep_weekly: int = 2
+    keep_monthly: int = 0
+    """Generations that are kept: the last ones, and the newest of each day, week and month."""
+
+    at_once: int = 1
+    """Mailboxes of this volume that are copied at a time."""
+
+    point_in_time: bool = False
+    """Whether changes are shipped as they are committed, so that any second can be restored."""
+
+    point_in_time_days: float = 7.0
+    """How far back such a restore reaches."""
+
+
+class Erase(_Table, frozen=True):
+    grace_days: float = 7.0
+    """A deleted alias can be had back for so long; then everything of it is erased."""
+
+
+class Operator(_Table, frozen=True):
+    mail_to: str = ""
+    """An address of this server that is told what goes wrong; nobody if empty."""
 
 
 class Link(_Table, frozen=True):
@@ -143,6 +203,9 @@ class Settings(_Table, frozen=True):
     directory: Directory = Directory()
     limits: Limits = Limits()
     store: Store = Store()
+    backup: Backup = Backup()
+    erase: Erase = Erase()
+    operator: Operator = Operator()
     link: Link = Link()
     health: Health = Health()
     proxy: Proxy = Proxy()

@@ -29,11 +29,6 @@ class Mailboxes:
 
         KeyGone, MailboxMoved, Elsewhere and what open raises.
         """
-
-        def key() -> FileKey:
-            with self._vault.use(access.key) as packed:
-                return FileKey.unpack(packed)
-
         path = self._volume.mailbox(access.mailbox)
         try:
             with self._connections.use(
@@ -41,13 +36,19 @@ class Mailboxes:
                 # until the directory names the new file, so no write ever lands in a file that
                 # was replaced
                 path,
-                key,
+                lambda: self._key(access),
                 lambda: self._home.check_current(access.alias, access.mailbox),
             ) as mailbox:
                 yield mailbox
         except MailboxMissing:
             self._home.check_current(access.alias, access.mailbox)
             raise
+
+    @contextmanager
+    def with_key(self, access: Access) -> Iterator[tuple[Mailbox, FileKey]]:
+        """The same, with the key that opens it: for who opens it once more, or a copy of it."""
+        with self.of(access) as mailbox:
+            yield mailbox, self._key(access)
 
     @contextmanager
     def just_opened(self, opened: Opened) -> Iterator[Mailbox]:
@@ -65,3 +66,7 @@ class Mailboxes:
     def forget(self, mailbox: str) -> None:
         """Close what is open of a file that no session holds a key of any more."""
         self._connections.drop(self._volume.mailbox(mailbox))
+
+    def _key(self, access: Access) -> FileKey:
+        with self._vault.use(access.key) as packed:
+            return FileKey.unpack(packed)

@@ -84,6 +84,10 @@ class Sessions:
         """Sessions of the alias, the longest-standing first."""
         return list(self._aliases.get(alias, {}).values())
 
+    def aliases(self) -> list[str]:
+        """Aliases that have sessions."""
+        return list(self._aliases)
+
     def holder(self, alias: str) -> Session | None:
         """The session of the alias that came last among those whose key is here."""
         sessions = reversed(self._aliases.get(alias, {}).values())

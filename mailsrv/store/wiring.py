@@ -12,6 +12,7 @@ from mailsrv.directory.directory import Directory
 from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
+from mailsrv.store.at_hand import AtHand
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.connections import Connections
 from mailsrv.store.delivery import Arrival, Deliveries
@@ -116,6 +117,9 @@ class Wiring:
         self._housekeeping = LoopingCall(self._keep_house)
         self._housekeeping.clock = reactor
         self._wire_keys()
+        self.at_hand = AtHand(
+            self._workers, self._sessions, self._leases, self._mailboxes, self._holders.find
+        )
         self._wire_mail()
         self._wire_sessions(secret)
         self._wire_resumption()
@@ -275,6 +279,7 @@ class Wiring:
 
     def _entered(self, opened: Opened) -> None:
         self._verifying.entered(opened)
+        self.at_hand.came(opened.alias)
 
     def _end(self, session: Session, reason: str) -> None:
         self._entrance.end(session, reason)
@@ -288,6 +293,7 @@ class Wiring:
 
     def _came(self, alias: str) -> None:
         self._indexing.want(alias)
+        self.at_hand.came(alias)
 
     def _arrived(self, alias: str, arrival: Arrival) -> None:
         if arrival.live:

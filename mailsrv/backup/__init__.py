@@ -1,0 +1,1 @@
+"""Backups of mailboxes, restoring them, and taking mail away and bringing it."""
