@@ -9,6 +9,7 @@ from datetime import datetime
 
 from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
+from mailsrv.directory.backups import Backups
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.mailboxes import Mailboxes
@@ -19,6 +20,8 @@ from mailsrv.directory.quotas import Quotas
 from mailsrv.directory.values import (
     Account,
     Alias,
+    BackupRecord,
+    BackupStanding,
     Domain,
     KnownPrimary,
     MailboxFile,
@@ -32,6 +35,8 @@ from mailsrv.directory.values import (
 __all__ = [
     "Account",
     "Alias",
+    "BackupRecord",
+    "BackupStanding",
     "Directory",
     "Domain",
     "KnownPrimary",
@@ -44,7 +49,7 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(Accounts, Aliases, Backups, Credentials, Mailboxes, Moves, Primaries, Quotas):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or
