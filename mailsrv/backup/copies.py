@@ -47,9 +47,7 @@ def damaged_manifests(store: IObjectStore, alias_id: str) -> list[str]:
     return [name for name, manifest in _manifests(store, alias_id) if manifest is None]
 
 
-def find_copy(
-    store: IObjectStore, alias_id: str, mailbox: str, taken: str
-) -> CopyManifest | None:
+def find_copy(store: IObjectStore, alias_id: str, mailbox: str, taken: str) -> CopyManifest | None:
     """The copy of this file and time, if it is there with all its octets. BackupStoreFailed."""
     wanted = f"{copies_of(alias_id)}{stamp(datetime.fromisoformat(taken))}-{mailbox}."
     sizes = {one.name: one.octets for one in store.list(wanted)}
