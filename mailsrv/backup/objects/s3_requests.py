@@ -272,7 +272,7 @@ def _make_client(place: BucketPlace, secret: str, timing: Timing, signed: bool) 
         response_checksum_validation="when_required",
         ignore_configured_endpoint_urls=True,
     )
-    client = boto3.session.Session(botocore_session=_session()).client(
+    client = _session().client(
         "s3",
         region_name=place.region,
         endpoint_url=place.endpoint or None,
@@ -285,16 +285,17 @@ def _make_client(place: BucketPlace, secret: str, timing: Timing, signed: bool) 
 
 
 @cache
-def _session() -> Session:
+def _session() -> boto3.session.Session:
     """One for all buckets: the library's description of S3 is large.
 
     It knows nothing of the environment's profiles and credentials: only what is given counts.
     """
     nothing = (None, None, None, None)
     no_file = (None, None, os.devnull, None)
-    return Session(
+    core = Session(
         session_vars={"profile": nothing, "config_file": no_file, "credentials_file": no_file}
     )
+    return boto3.session.Session(botocore_session=core)
 
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:
