@@ -1,11 +1,9 @@
 """A bucket behaves as every store does; who asks and what is asked is checked as Amazon does."""
 
-from pathlib import Path
 from typing import Any
 
 from mailsrv.backup.objects.s3 import S3Store
 from mailsrv.backup.objects.s3_requests import Timing
-from mailsrv.errors import BackupStoreFailed
 from mailsrv.settings import BucketPlace
 from tests.backup.moto_service import SMALL_PART, service
 from tests.backup.store_cases import StoreCases
