@@ -17,8 +17,15 @@ from typing import Literal, Protocol
 import attrs
 from twisted.logger import Logger
 
-from mailsrv.backup import generations
-from mailsrv.backup.copies import find_copy, list_copies, put_copy, remove_copy, remove_leftovers
+from mailsrv.backup.copies import (
+    LEFTOVER_AGE,
+    find_copy,
+    list_copies,
+    put_copy,
+    remove_copy,
+    remove_leftovers,
+)
+from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, Directory
@@ -41,10 +48,15 @@ log = Logger()
 
 
 class IStores(Protocol):
-    """Where the backups of each alias are kept."""
+    """Where the backups of each alias are kept: see ``BackupStores``."""
+
+    default: IObjectStore | None
 
     def of(self, alias: Alias) -> IObjectStore | None:
-        """The store; None where no backups are made."""
+        """Where they are put; None where no backups are made."""
+
+    def everywhere(self, alias: Alias) -> list[IObjectStore]:
+        """Where they may be: that, and where they were put before."""
 
 
 @attrs.frozen
@@ -107,6 +119,11 @@ class Daily:
                 next(iter(store.list(copies_of(alias_id))), None)
             since = None if pause is None else iso(self.now() - pause)
             return Turn(self, alias, store, record, since, stack.pop_all())
+
+    def tidy(self) -> None:
+        """Remove what transfers to the common store left that broke off. BackupStoreFailed."""
+        if self.stores.default is not None:
+            self.stores.default.tidy(self.now() - LEFTOVER_AGE)
 
     def failed(self, alias_id: str, error: MailsrvError) -> None:
         """Note that a backup could not be made, and why."""
@@ -183,12 +200,19 @@ class Turn:
 
         BackupStoreFailed.
         """
-        now = self._daily.now()
-        copies = list_copies(self._store, self.alias.id)
-        gone = generations.to_remove(copies, self._daily.backup, now)
-        for manifest in gone:
-            remove_copy(self._store, manifest)
-        remove_leftovers(self._store, self.alias.id, now)
+        daily, alias = self._daily, self.alias
+        now = daily.now()
+        stores = daily.stores.everywhere(alias)
+        copies = [(store, one) for store in stores for one in list_copies(store, alias.id)]
+        taken = [datetime.fromisoformat(one.taken) for _, one in copies]
+        staying = kept(taken, Generations.configured(daily.backup))
+        gone = [one for one in copies if datetime.fromisoformat(one[1].taken) not in staying]
+        for store, manifest in gone:
+            remove_copy(store, manifest)
+        for store in stores:
+            remove_leftovers(store, alias.id, now)
+            if store is not daily.stores.default:
+                store.tidy(now - LEFTOVER_AGE)
         return len(gone)
 
     def end(self) -> None:
@@ -200,15 +224,15 @@ class Turn:
         """Nobody compares with a copy that somebody has taken away."""
         record, directory = self._record, self._daily.directory
         mailbox, taken = record.mailbox or "", record.taken or ""
-        kept = find_copy(self._store, self.alias.id, mailbox, taken) if taken else None
-        if kept is None:
+        last = find_copy(self._store, self.alias.id, mailbox, taken) if taken else None
+        if last is None:
             sentence = "the newest copy is not in the store any more, or not whole"
             directory.note_backup_damaged(self.alias.id, sentence)
             raise NoSuchBackup(sentence)
         if self._recent:
-            return Outcome("recent", kept.taken, kept.octets)
+            return Outcome("recent", last.taken, last.octets)
         directory.note_backup_checked(self.alias.id)
-        return Outcome("unchanged", kept.taken, kept.octets)
+        return Outcome("unchanged", last.taken, last.octets)
 
     def _moment(self) -> str:
         """Now, in a second in which no copy was made yet: names must not meet."""

@@ -132,7 +132,8 @@ class Schedule:
 
 def pause(failures: int) -> timedelta:
     """How long after so many failures in a row the next attempt is made."""
-    return min(RETRY * 2 ** min(failures - 1, 16), LONGEST_RETRY)
+    doubled: timedelta = RETRY * 2 ** min(failures - 1, 16)
+    return min(doubled, LONGEST_RETRY)
 
 
 def due_at(standing: BackupStanding, every: timedelta) -> datetime:

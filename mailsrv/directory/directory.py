@@ -10,6 +10,7 @@ from datetime import datetime
 from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
 from mailsrv.directory.backups import Backups
+from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.mailboxes import Mailboxes
@@ -23,6 +24,7 @@ from mailsrv.directory.values import (
     BackupRecord,
     BackupStanding,
     Domain,
+    DomainBucket,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -39,6 +41,7 @@ __all__ = [
     "BackupStanding",
     "Directory",
     "Domain",
+    "DomainBucket",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -49,7 +52,9 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Backups, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(
+    Accounts, Aliases, Backups, Buckets, Credentials, Mailboxes, Moves, Primaries, Quotas
+):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

@@ -32,6 +32,7 @@ from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
 
@@ -110,7 +111,8 @@ class _Building:
         """``post`` brings mail to the operator, whose mailbox may be at another primary."""
         settings, directory = self._settings, self._directory
         volume = Volume(settings.base, settings.store.mailboxes)
-        stores = BackupStores(settings.backup, directory, volume)
+        secret = ServerSecret(volume.server_key())
+        stores = BackupStores(settings.backup, directory, secret)
         metrics = Metrics(self._registry)
         daily = Daily(directory, volume, stores, settings.backup, _now)
         watch = Watch(settings, directory, post, metrics, self._reactor, _now)

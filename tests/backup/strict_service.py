@@ -21,7 +21,7 @@ import attrs
 from tests.backup.moto_service import Service
 
 ACCESS_KEY = "AKIATESTSOFMAILSRV"
-SECRET = "Wunderbarer-Schluessel/0123456789abcdefgh"  # noqa: S105
+SECRET = "Wunderbarer-Schluessel/0123456789abcdefgh"
 REGION = "eu-central-1"
 HOST_SUFFIX = ".s3.test"
 
@@ -226,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.command = "DONE"
         return parsed
 
-    def do_DONE(self) -> None:  # noqa: N802
+    def do_DONE(self) -> None:
         pass
 
     def do_it(self) -> None:

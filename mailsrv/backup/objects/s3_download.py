@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, BinaryIO, Protocol
 
-from mailsrv.backup.objects.s3_requests import FAILURES, BucketRequests, Pace, TooSlow, is_transient
+from mailsrv.backup.objects.s3_requests import FAILURES, BucketRequests, Pace, is_transient
 from mailsrv.errors import BackupStoreFailed
 
 _PIECE = 64 * 1024
@@ -38,9 +38,8 @@ class Download:
 
         NoSuchBackup, BackupStoreFailed; what the target raises.
         """
-        doing = f"get {self._name}"
         failures = 0
-        with self._bucket.failing(doing):
+        with self._bucket.failing(f"get {self._name}"):
             while True:
                 before = self._got
                 try:
@@ -50,10 +49,6 @@ class Download:
                     if failures >= self._bucket.timing.attempts or not is_transient(error):
                         raise
                     self._bucket.rest(failures)
-                except TooSlow:
-                    raise BackupStoreFailed(
-                        f"{self._bucket.where}: cannot {doing}: too slow"
-                    ) from None
                 else:
                     return self._expected in (None, self._hash.hexdigest())
 
