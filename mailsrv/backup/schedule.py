@@ -121,9 +121,7 @@ class Schedule:
     def newly_wanted(self, now: datetime, begun: Container[str] = ()) -> list[str]:
         """Those that are due, and not ``begun``, and of which that was not noted yet; now it is."""
         found = [
-            alias
-            for alias in self.due(now)
-            if alias not in begun and not self._known[alias].wanted
+            alias for alias in self.due(now) if alias not in begun and not self._known[alias].wanted
         ]
         for alias in found:
             self._known[alias].wanted = True

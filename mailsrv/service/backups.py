@@ -46,6 +46,8 @@ log = Logger()
 LOOK_SECONDS = 30.0
 """How often who is due is looked for, beside those who come."""
 
+TIDY_SECONDS = 86400.0
+
 ASK_PAUSE = timedelta(minutes=5)
 """A changed mailbox is copied no sooner after its last copy, however often its owner asks."""
 
@@ -99,12 +101,14 @@ class Backups(Service):
         self._again = False
         self._loop = LoopingCall(self._look_around)
         self._loop.clock = reactor
+        self._tidying = LoopingCall(self._tidy)
+        self._tidying.clock = reactor
 
     def startService(self) -> None:
         super().startService()
         self._store.backups = self
         self._store.at_hand.watch(self._came)
-        self._in_thread(self._daily.prepare).addErrback(log_failure)
+        self._tidying.start(TIDY_SECONDS)
         self._loop.start(LOOK_SECONDS)
         self._watch.start()
 
@@ -113,8 +117,9 @@ class Backups(Service):
         is given up."""
         super().stopService()
         self._store.backups = None
-        if self._loop.running:
-            self._loop.stop()
+        for loop in (self._loop, self._tidying):
+            if loop.running:
+                loop.stop()
         self._watch.stop()
         jobs = list(self._jobs.values())
         for job in jobs:
@@ -127,6 +132,18 @@ class Backups(Service):
         job = self._jobs.get(alias) or self._begin(alias, ASK_PAUSE)
         job.waiting.append(asked)
         return asked
+
+    def _tidy(self) -> None:
+        self._in_thread(self._remove_leftovers).addErrback(log_failure)
+
+    def _remove_leftovers(self) -> None:
+        """On a thread of its own: what crashes have left, here and in the store."""
+        try:
+            self._daily.prepare()
+            self._daily.tidy()
+        except MailsrvError as error:
+            self._metrics.refusals.inc(isinstance(error, BackupStoreFailed))
+            log.error("What crashes left of backups stays: {reason}", reason=str(error))
 
     # Who is due
 
