@@ -8,8 +8,8 @@ of one mailbox always differ. Blocking, any thread.
 
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
@@ -29,7 +29,7 @@ from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, Directory
-from mailsrv.errors import DiskFull, InvalidInput, MailsrvError, NoSuchBackup
+from mailsrv.errors import DiskFull, InvalidInput, MailboxBusy, MailsrvError, NoSuchBackup
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
@@ -42,7 +42,7 @@ FOLDER = "backups.tmp"
 MARGIN = 64 * 1024 * 1024
 """Octets that a copy leaves free on the disk."""
 
-_BY_ALIAS = re.compile(r"([0-9a-f]{24})\..+")
+_BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
 log = Logger()
 
@@ -95,9 +95,9 @@ class Daily:
         self._turns.prepare()
         with naming(self.folder):
             names = [path.name for path in self.folder.iterdir()]
-        for alias in {found[1] for found in map(_BY_ALIAS.fullmatch, names) if found}:
-            with suppress(MailsrvError), self._turns.exclusive(alias, patience=0):
-                self._remove_files(alias)
+        for name in {found[1] for found in map(_BY_NAME.fullmatch, names) if found}:
+            with suppress(MailboxBusy), self.place(name):
+                pass  # which removes what is there
 
     def begin(self, alias_id: str, pause: timedelta | None = None) -> "Turn":
         """Have the turn of this alias, which ``Turn.end`` gives back. No key is needed yet.
@@ -111,14 +111,13 @@ class Daily:
         if store is None:
             raise InvalidInput("no backups are made of this mailbox: see [backup] of the settings")
         with ExitStack() as stack:
-            stack.enter_context(self._turns.exclusive(alias_id, patience=0))
-            stack.callback(self._remove_files, alias_id)
+            path = stack.enter_context(self.place(alias_id))
             record = self.directory.backup(alias_id)
             if record.failed is not None:
                 # rather than after the work of a copy, while it refuses
                 next(iter(store.list(copies_of(alias_id))), None)
             since = None if pause is None else iso(self.now() - pause)
-            return Turn(self, alias, store, record, since, stack.pop_all())
+            return Turn(self, alias, store, record, since, path, stack.pop_all())
 
     def tidy(self) -> None:
         """Remove what transfers to the common store left that broke off. BackupStoreFailed."""
@@ -129,14 +128,17 @@ class Daily:
         """Note that a backup could not be made, and why."""
         self.directory.note_backup_failed(alias_id, f"{type(error).__name__}: {error}")
 
-    def path(self, alias_id: str) -> Path:
-        """Where a copy of this alias lies until it is in the store."""
-        return self.folder / f"{alias_id}.sqlite"
-
-    def _remove_files(self, alias_id: str) -> None:
-        with naming(self.folder):
-            for path in self.folder.glob(f"{alias_id}.sqlite*"):
-                path.unlink(missing_ok=True)
+    @contextmanager
+    def place(self, name: str) -> Iterator[Path]:
+        """A path for a copy on its way, which is nobody else's and gone at the end. MailboxBusy."""
+        path = self.folder / f"{name}.sqlite"
+        with self._turns.exclusive(name, patience=0):
+            try:
+                yield path
+            finally:
+                with naming(path):
+                    for left in self.folder.glob(f"{path.name}*"):
+                        left.unlink(missing_ok=True)
 
 
 @attrs.define
@@ -148,6 +150,7 @@ class Turn:
     _store: IObjectStore
     _record: BackupRecord
     _since: str | None
+    _path: Path
     _stack: ExitStack
     _manifest: CopyManifest | None = None
     _recent: bool = False
@@ -164,10 +167,9 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        path = daily.path(self.alias.id)
-        _require_room(mailbox.path, path.parent)
+        _require_room(mailbox.path, daily.folder)
         taken = self._moment()
-        made = snapshot.take(mailbox, key, path)
+        made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
             alias=self.alias.id,
             mailbox=mailbox.id,
@@ -188,7 +190,7 @@ class Turn:
         made, directory = self._manifest, self._daily.directory
         if made is None:
             return self._unchanged()
-        put_copy(self._store, self._daily.path(self.alias.id), made)
+        put_copy(self._store, self._path, made)
         if not self.ended:
             directory.note_backup(
                 self.alias.id, made.mailbox, bytes.fromhex(made.digest), made.taken
