@@ -3,7 +3,11 @@
 import secrets
 
 from mailsrv.backup.objects.s3 import S3Store
+from mailsrv.backup.objects.s3_requests import Timing
 from mailsrv.errors import BackupStoreFailed, MailsrvError
+
+PATIENCE = Timing(connect=10.0, read=20.0, attempts=2)
+"""For who waits at a terminal."""
 
 _FOLDER = "probe/"
 
