@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup.objects import folder
 from mailsrv.backup.objects.folder import FolderStore
-from mailsrv.errors import BackupStoreFailed, DiskFull, NoSuchBackup
+from mailsrv.errors import BackupStoreFailed, DiskFull, NoSuchBackup, StorageFailed
 from tests.backup.store_cases import StoreCases
 
 
@@ -95,6 +95,20 @@ class FilesTests(SynchronousTestCase):
         with self.assertRaisesRegex(BackupStoreFailed, "a: Input/output error"):
             self.store.read("a")
         self.assertFalse((self.here / "got").exists())
+
+    def test_source_that_cannot_be_read(self) -> None:
+        """The error is of the source, not of the folder of the backups."""
+        source = self.here / "source"
+        source.write_bytes(b"x")
+
+        def unreadable(file: Any) -> Any:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            yield b""
+
+        self.patch(folder, "pieces", unreadable)
+        with self.assertRaisesRegex(StorageFailed, "source: Input/output error"):
+            self.store.put("a", source)
+        self.assertEqual(self.everything(), [])
 
     def test_object_that_shrinks_while_it_is_read(self) -> None:
         self.store.write("a", b"xx")

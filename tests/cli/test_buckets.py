@@ -93,6 +93,9 @@ class BucketTests(test_commands.CommandTestCase, s3_case.BucketCase):
         self.strict.public = False
         self.fault("GetObject", before=to_anybody)
         self.refused_setting("is public: anybody can list or read")
+        self.strict.faults.clear()
+        self.fault("ListObjects", before=overloaded_for_strangers)
+        self.refused_setting("cannot ask without credentials: SlowDown")
 
     def test_bucket_that_keeps_versions(self) -> None:
         self.direct.put_bucket_versioning(
@@ -136,3 +139,8 @@ class BucketTests(test_commands.CommandTestCase, s3_case.BucketCase):
 def to_anybody(request: Any) -> Any:
     """Like a bucket whose objects can be read by who knows their names."""
     return None if "authorization" in request.headers else Answer(200, {"content-length": "0"}, b"")
+
+
+def overloaded_for_strangers(request: Any) -> Any:
+    """Then nobody knows whether it would have answered."""
+    return None if "authorization" in request.headers else error(503, "SlowDown")

@@ -158,7 +158,9 @@ class BucketRequests:
                         Bucket=self._place.bucket, **arguments
                     )
                 )
-            except ClientError:
+            except ClientError as error:
+                if is_transient(error):
+                    raise
                 return False
         return True
 
