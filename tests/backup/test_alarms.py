@@ -108,6 +108,9 @@ class AlarmsTests(SynchronousTestCase):
 
 
 class MailTests(SynchronousTestCase):
+    def text(self, *found: Problem) -> str:
+        return self.mail(*found).get_content().replace("\r\n", "\n")
+
     def mail(self, *found: Problem) -> email.message.EmailMessage:
         octets = write_mail(found, "operator@example.com", "mail.example.com", START)
         self.assertEqual(octets.count(b"\n"), octets.count(b"\r\n"))
@@ -123,10 +126,10 @@ class MailTests(SynchronousTestCase):
         self.assertEqual(mail["Subject"], "Backups: something is wrong with 1 mailbox")
 
     def test_all_problems_within_reason(self) -> None:
-        text = self.mail(ONE, OTHER).get_content()
+        text = self.text(ONE, OTHER)
         for one in (ONE, OTHER):
             self.assertIn(f"{one.address}\n    {one.sentence}\n", text)
-        text = self.mail(*[ONE] * (MOST_LINES + 7)).get_content()
+        text = self.text(*[ONE] * (MOST_LINES + 7))
         self.assertIn("... and 7 more\n", text)
 
     def test_addresses_in_any_script(self) -> None:
