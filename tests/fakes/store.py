@@ -42,12 +42,16 @@ from mailsrv.store.values import (
     Delivered,
     Delivery,
     Expunged,
+    ExpungedMessage,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Flags,
     Folder,
     Found,
     NewMessage,
+    Purged,
     Quota,
     Recipient,
     Scope,
@@ -59,6 +63,8 @@ from mailsrv.store.values import (
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
+    UndeletedFolder,
 )
 from tests.fakes.mailboxes import (
     FakeFolder,
@@ -205,8 +211,14 @@ class FakeStore:
         return self._writes[alias.id, write_id]
 
     def _room(self, alias: FakeAlias, octets: int) -> None:
-        if alias.quota is not None and alias.mailbox.octets() + octets > alias.quota:
+        if alias.quota is None:
+            return
+        mailbox = alias.mailbox
+        over = mailbox.octets() + octets - alias.quota
+        if over > sum(one.message.scanned.size for one in mailbox.kept):
             raise OverQuota("The mailbox is full")
+        while over > 0:
+            over -= mailbox.kept.pop(0).message.scanned.size
 
     def _open(self, alias: FakeAlias, listener: IListener | None, password: str) -> Access:
         session = f"session-{len(self.calls)}-{len(self.sessions)}"
@@ -298,7 +310,7 @@ class FakeStore:
     @answered
     def delete_folder(self, access: Access, name: str, write_id: str | None) -> None:
         alias = self._of(access)
-        gone = self._once(alias, write_id, lambda: alias.mailbox.delete(name))
+        gone = self._once(alias, write_id, lambda: alias.mailbox.delete(name, self._now()))
         self._announce(alias, 0, 0)
         self._announce(alias, gone.id, gone.modseq + 1)
 
@@ -448,15 +460,16 @@ class FakeStore:
     ) -> Expunged:
         alias = self._of(access)
         folder = alias.mailbox.numbered(folder_id)
-        result = self._once(alias, write_id, lambda: self._expunge(folder, uids))
+        result = self._once(alias, write_id, lambda: self._expunge(alias, folder, uids))
         if result.uids:
             self._announce(alias, folder.id, folder.modseq)
         return result
 
-    def _expunge(self, folder: FakeFolder, uids: UidSet) -> Expunged:
+    def _expunge(self, alias: FakeAlias, folder: FakeFolder, uids: UidSet) -> Expunged:
         base = folder.modseq
         gone = [message.uid for message in folder.picked(uids) if message.system & DELETED]
         folder.modseq += bool(gone)
+        alias.mailbox.keep(folder, gone, self._now())
         folder.remove(gone)
         return Expunged(base=base, modseq=folder.modseq, uids=ranges(gone))
 
@@ -534,6 +547,79 @@ class FakeStore:
         )
 
     @answered
+    def expunged(
+        self, access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> ExpungedPage:
+        mailbox = self._of(access).mailbox
+        found = mailbox.recoverable(which)[::-1]
+        left = [one for one in found if before is None or one.id < before]
+        page = [
+            ExpungedMessage(
+                id=one.id,
+                folder=mailbox.folder_of(one),
+                uid=one.message.uid,
+                subject=one.message.scanned.subject,
+                sender=one.message.scanned.sender,
+                sent=one.message.scanned.sent,
+                internal_date=one.message.internal_date,
+                saved=one.message.saved,
+                size=one.message.scanned.size,
+                expunged=one.expunged,
+            )
+            for one in left[:max_rows]
+        ]
+        return ExpungedPage(page, page[-1].id if len(left) > max_rows else None)
+
+    @answered
+    def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Undeleted:
+        alias = self._of(access)
+        folders = len(alias.mailbox.by_id)
+        result = self._once(alias, write_id, lambda: self._undelete(alias.mailbox, which, to))
+        if len(alias.mailbox.by_id) > folders:
+            self._announce(alias, 0, 0)
+        for folder in result.folders:
+            self._announce(alias, folder.id, folder.modseq)
+        return result
+
+    def _undelete(self, mailbox: FakeMailbox, which: ExpungedQuery, to: str | None) -> Undeleted:
+        chosen = mailbox.recoverable(which)
+        to = None if to is None else mailbox.checked(to)
+        folders = len(mailbox.by_id)
+        placed: dict[int, list[int]] = {}
+        for one in chosen:
+            name = mailbox.folder_of(one) if to is None else to
+            target = mailbox.find(name) or mailbox.create(name, None)
+            if target.id not in placed:
+                target.modseq += 1
+            flags = Flags(system=one.message.system & ~DELETED, keywords=one.message.keywords)
+            date = one.message.internal_date
+            uid = target.add(one.message.content, flags, date, self._now())
+            placed.setdefault(target.id, []).append(uid)
+            mailbox.kept.remove(one)
+        done = [(mailbox.by_id[folder_id], uids) for folder_id, uids in placed.items()]
+        return Undeleted(
+            len(chosen),
+            tuple(
+                UndeletedFolder(one.id, one.name, one.uidvalidity, ranges(uids), one.modseq)
+                for one, uids in done
+            ),
+            len(mailbox.by_id) > folders,
+        )
+
+    @answered
+    def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Purged:
+        alias = self._of(access)
+        return self._once(alias, write_id, lambda: self._purge(alias.mailbox, which))
+
+    def _purge(self, mailbox: FakeMailbox, which: ExpungedQuery) -> Purged:
+        chosen = mailbox.recoverable(which)
+        for one in chosen:
+            mailbox.kept.remove(one)
+        return Purged(len(chosen), sum(one.message.scanned.size for one in chosen))
+
+    @answered
     def quota(self, access: Access) -> Quota:
         alias = self._of(access)
         every = alias.mailbox.by_id.values()
@@ -560,7 +646,8 @@ class FakeStore:
                 continue
             if not alias.enabled:
                 raise AliasDisabled("The address takes no mail now")
-            self._room(alias, 1)
+            if alias.quota is not None and alias.mailbox.octets(kept=False) >= alias.quota:
+                raise OverQuota("The mailbox is full")
             return Recipient(alias=alias.id, address=alias.address, detail=rest)
         raise NoSuchAlias("The address is not one of ours")
 
