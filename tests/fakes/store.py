@@ -211,14 +211,16 @@ class FakeStore:
         return self._writes[alias.id, write_id]
 
     def _room(self, alias: FakeAlias, octets: int) -> None:
-        if alias.quota is None:
-            return
-        mailbox = alias.mailbox
-        over = mailbox.octets() + octets - alias.quota
-        if over > sum(one.message.scanned.size for one in mailbox.kept):
+        """Room for so much more, or OverQuota. Expunged messages are in nobody's way."""
+        held = alias.mailbox.octets(kept=False) + sum(len(one.content) for one in alias.waiting)
+        if alias.quota is not None and held + octets > alias.quota:
             raise OverQuota("The mailbox is full")
-        while over > 0:
-            over -= mailbox.kept.pop(0).message.scanned.size
+
+    def _trim(self, alias: FakeAlias) -> None:
+        """The oldest expunged messages go where others need the room."""
+        mailbox = alias.mailbox
+        while alias.quota is not None and mailbox.kept and mailbox.octets() > alias.quota:
+            mailbox.kept.pop(0)
 
     def _open(self, alias: FakeAlias, listener: IListener | None, password: str) -> Access:
         session = f"session-{len(self.calls)}-{len(self.sessions)}"
@@ -243,6 +245,7 @@ class FakeStore:
         inbox = alias.mailbox.named("INBOX")
         inbox.modseq += 1
         inbox.add(delivery.content, Flags(), delivery.received, self._now())
+        self._trim(alias)
         self._announce(alias, inbox.id, inbox.modseq)
 
     # Logging in
@@ -353,6 +356,7 @@ class FakeStore:
             target.add(one.content, one.flags, one.internal_date or self._now(), self._now())
             for one in messages
         )
+        self._trim(alias)
         return Appended(
             folder_id=target.id, uidvalidity=target.uidvalidity, uids=uids, modseq=target.modseq
         )
@@ -524,6 +528,7 @@ class FakeStore:
         for one in chosen:
             flags = Flags(system=one.system, keywords=one.keywords)
             placed.append(target.add(one.content, flags, one.internal_date, self._now()))
+        self._trim(alias)
         if remove and chosen:
             source.modseq += source is not target
             source.remove([message.uid for message in chosen])
@@ -646,8 +651,7 @@ class FakeStore:
                 continue
             if not alias.enabled:
                 raise AliasDisabled("The address takes no mail now")
-            if alias.quota is not None and alias.mailbox.octets(kept=False) >= alias.quota:
-                raise OverQuota("The mailbox is full")
+            self._room(alias, 1)
             return Recipient(alias=alias.id, address=alias.address, detail=rest)
         raise NoSuchAlias("The address is not one of ours")
 
