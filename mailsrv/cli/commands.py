@@ -1,6 +1,16 @@
 """Every command of ``mailsrv``, gathered: importing a module adds its commands to the group."""
 
-from mailsrv.cli import aliases, demo, domains, init, mailboxes, passwords, primaries, serve
+from mailsrv.cli import (
+    aliases,
+    demo,
+    domains,
+    init,
+    mailboxes,
+    passwords,
+    primaries,
+    serve,
+    undelete,
+)
 from mailsrv.cli.main import main
 
 __all__ = [
@@ -13,4 +23,5 @@ __all__ = [
     "passwords",
     "primaries",
     "serve",
+    "undelete",
 ]

@@ -41,7 +41,7 @@ class Quotas(Part):
             alias_id, {"octets": octets, "messages": messages, "recoverable": recoverable}
         )
 
-    def add_usage(self, alias_id: str, octets: int, messages: int) -> None:
+    def add_usage(self, alias_id: str, octets: int, messages: int, recoverable: int = 0) -> None:
         """Add to the count (negative numbers take away); it never falls below 0. NoSuchAlias."""
         table = schema.usage.c
         self._write_usage(
@@ -49,6 +49,7 @@ class Quotas(Part):
             {
                 "octets": _not_negative(table.octets + octets),
                 "messages": _not_negative(table.messages + messages),
+                "recoverable": _not_negative(table.recoverable + recoverable),
             },
         )
 

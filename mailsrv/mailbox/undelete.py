@@ -114,7 +114,8 @@ def undelete(
         arriving.setdefault(places[place], []).append(row)
     done = tuple(_put_back(writer, target, rows) for target, rows in arriving.items())
     recoverable.forget(connection, [Row(*row[:3]) for row in found])
-    return Undeleted(len(found), done, _number_of_folders(connection) > before)
+    made = _number_of_folders(connection) > before
+    return Undeleted(len(found), sum(row[1] for row in found), done, made)
 
 
 def matching(connection: apsw.Connection, which: ExpungedQuery, limit: int) -> list[Row]:

@@ -292,6 +292,7 @@ class UndeletedFolder(msgspec.Struct, frozen=True):
 
 class Undeleted(msgspec.Struct, frozen=True):
     messages: int
+    octets: int
     folders: tuple[UndeletedFolder, ...]
     made: bool
     """Whether folders were made for them."""

@@ -606,6 +606,7 @@ class FakeStore:
         done = [(mailbox.by_id[folder_id], uids) for folder_id, uids in placed.items()]
         return Undeleted(
             len(chosen),
+            sum(one.message.scanned.size for one in chosen),
             tuple(
                 UndeletedFolder(one.id, one.name, one.uidvalidity, ranges(uids), one.modseq)
                 for one, uids in done

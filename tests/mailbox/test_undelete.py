@@ -184,7 +184,7 @@ class PutBackTests(UndeleteTestCase):
         done = self.mailbox.undelete(EVERYTHING)
         inbox = self.folder("INBOX")
         (place,) = done.folders
-        self.assertEqual((done.messages, done.made), (1, False))
+        self.assertEqual((done.messages, done.octets, done.made), (1, SIZE, False))
         self.assertEqual((place.id, place.name, place.uids), (inbox.id, "INBOX", ((2, 2),)))
         self.assertEqual((place.uidvalidity, place.modseq), (inbox.uidvalidity, modseq + 1))
         self.assertEqual(inbox.highestmodseq, modseq + 1)
