@@ -11,6 +11,7 @@ from mailsrv.cli import (
     passwords,
     primaries,
     serve,
+    undelete,
 )
 from mailsrv.cli.main import main
 
@@ -26,4 +27,5 @@ __all__ = [
     "passwords",
     "primaries",
     "serve",
+    "undelete",
 ]

@@ -94,8 +94,10 @@ usage = Table(
     Column("alias_id", Text, ForeignKey("alias.id", ondelete="CASCADE"), primary_key=True),
     Column("octets", BigInteger, nullable=False),
     Column("messages", BigInteger, nullable=False),
+    Column("recoverable", BigInteger, nullable=False, server_default="0"),
 )
-"""Apart from ``alias``, because every delivery writes it."""
+"""Apart from ``alias``, because every delivery writes it. Of the ``octets``, ``recoverable`` are
+those of expunged messages, which make room for others."""
 
 mailbox = Table(
     "mailbox",

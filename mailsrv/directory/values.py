@@ -93,6 +93,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     octets: int
     messages: int
+    recoverable: int = 0
+    """Of the octets, those of expunged messages, which make room for others."""
 
 
 class QuotaLevel(msgspec.Struct, frozen=True):
@@ -116,6 +118,8 @@ class QuotaLevels(msgspec.Struct, frozen=True):
     """Of the domain's account; without an account, no use and no limit."""
     messages: int
     """Messages of the alias."""
+    recoverable: int = 0
+    """Of the alias's octets, those of expunged messages."""
 
     @property
     def tightest(self) -> QuotaLevel:

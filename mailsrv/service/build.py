@@ -160,6 +160,7 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
         limits=Limits(
             message_octets=settings.limits.message_size,
             idle_seconds=settings.store.idle_seconds,
+            undelete_days=settings.store.undelete_days,
             lease_seconds=settings.link.lease_seconds,
             logins_at_once=max(1, threads // 2),
         ),

@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -64,8 +64,9 @@ class _Connection:
 class Connections:
     """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back.
 
-    ``readonly`` ones are for who reads beside the process that owns the files. Others set one
-    aside for ``shorten`` when they leave a log of more than ``log_octets``.
+    ``readonly`` ones are for who reads beside the process that owns the files. Others keep
+    expunged messages as ``Mailbox.open`` says, and set one aside for ``shorten`` when they leave a
+    log of more than ``log_octets``.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Connections:
         most: int,
         idle_seconds: float,
         readonly: bool = False,
+        keep_expunged: timedelta | None = None,
         log_octets: int | None = None,
         log_patience: float = 0.0,
     ) -> None:
@@ -84,6 +86,7 @@ class Connections:
         self._most = most
         self._idle_seconds = idle_seconds
         self._readonly = readonly
+        self._keep_expunged = keep_expunged
         self._log_octets = log_octets
         self._log_milliseconds = int(log_patience * 1000)
         self._secret = secrets.token_bytes(32)
@@ -192,7 +195,9 @@ class Connections:
         if found is not None:
             return found
         self._make_room()
-        wanted.mailbox = Mailbox.open(path, key, self._now, readonly=self._readonly)
+        wanted.mailbox = Mailbox.open(
+            path, key, self._now, readonly=self._readonly, keep_expunged=self._keep_expunged
+        )
         wanted.opened, wanted.inode, wanted.lock = True, _identity(path), lock
         if wanted.inode is None:
             raise MailboxMissing("the mailbox file was taken away")

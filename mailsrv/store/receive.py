@@ -173,6 +173,7 @@ class Receiver:
             for one in deliveries
         ]
         with self._mailbox_of(access) as mailbox:
+            self._usages.make_room(access.alias, mailbox)
             first_new = _uidnext(mailbox)
             appended = mailbox.append(INBOX, messages, None)
             self._usages.measure(access.alias, mailbox)

@@ -14,6 +14,9 @@ def upgrade() -> None:
     op.add_column("alias", sa.Column("deleted", sa.Text))
     op.add_column("alias", sa.Column("touched", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("mailbox", sa.Column("restored", sa.Text))
+    op.add_column(
+        "usage", sa.Column("recoverable", sa.BigInteger, nullable=False, server_default="0")
+    )
     op.create_table(
         "backup",
         sa.Column(
