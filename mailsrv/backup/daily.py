@@ -194,7 +194,7 @@ class Turn:
         BackupStoreFailed; NoSuchBackup when the last copy has gone from the store: then it is
         noted that another one is wanted; NoSuchAlias, and nothing is kept, when it was erased.
         """
-        made, directory = self._manifest, self._daily.directory
+        made = self._manifest
         if made is None:
             return self._unchanged()
         put_copy(self._store, self._path, made)
