@@ -12,6 +12,7 @@ from mailsrv.directory.aliases import Aliases
 from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
+from mailsrv.directory.erasures import Erasures
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
@@ -22,6 +23,7 @@ from mailsrv.directory.values import (
     Alias,
     Domain,
     DomainBucket,
+    Erasure,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -37,6 +39,7 @@ __all__ = [
     "Directory",
     "Domain",
     "DomainBucket",
+    "Erasure",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -47,7 +50,9 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Buckets, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(
+    Accounts, Aliases, Buckets, Credentials, Erasures, Mailboxes, Moves, Primaries, Quotas
+):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

@@ -3,7 +3,7 @@
 Services start in the order in which they are added here, and stop in the reverse.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from twisted.application.service import Service
@@ -11,10 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from mailsrv.backup.erasing import stores_of
+from mailsrv.backup.stores import BackupStores
 from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
+from mailsrv.service.erasing import EraseService
 from mailsrv.service.far import FarStore, check_links
 from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
@@ -79,6 +82,7 @@ class _Building:
         directory.close()  # twistd may fork yet, and SQLite's locks stay with who took them
         store = _local_store(settings, directory, self._reactor)
         self._add(StoreService(store, directory))
+        self._add(_erase_service(settings, store, self._reactor))
         if settings.health.listen:
             self._add(StoreProbe(store, self._reactor))
         return store
@@ -141,6 +145,15 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
         ),
         name=settings.link.name,
     )
+
+
+def _erase_service(settings: Settings, store: LocalStore, reactor: Any) -> EraseService:
+    def stores() -> BackupStores:
+        place = store.moves.place
+        return BackupStores(settings.backup, place.directory, place.files.secret)
+
+    grace = timedelta(days=settings.erase.grace_days)
+    return EraseService(lambda: store.moves.place, stores_of(stores), grace, _now, reactor)
 
 
 class StoreService(Service):
