@@ -64,7 +64,7 @@ class BackupsCase(StoreCase):
             world.directory, world.volume, FakeStores(self.objects), self.backup, self.now
         )
         self.watch = Watch(settings, world.directory, self.store, metrics, reactor, self.now)
-        return Backups(self.store, self.daily, self.watch, metrics, reactor)
+        return Backups(self.store, self.backup, lambda: self.daily, self.watch, metrics, reactor)
 
     async def stopped(self) -> None:
         if self.objects.wait is not None:

@@ -13,6 +13,7 @@ from mailsrv.directory.backups import Backups
 from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
+from mailsrv.directory.erasures import Erasures
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
@@ -25,6 +26,7 @@ from mailsrv.directory.values import (
     BackupStanding,
     Domain,
     DomainBucket,
+    Erasure,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -42,6 +44,7 @@ __all__ = [
     "Directory",
     "Domain",
     "DomainBucket",
+    "Erasure",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -53,7 +56,16 @@ __all__ = [
 
 
 class Directory(
-    Accounts, Aliases, Backups, Buckets, Credentials, Mailboxes, Moves, Primaries, Quotas
+    Accounts,
+    Aliases,
+    Backups,
+    Buckets,
+    Credentials,
+    Erasures,
+    Mailboxes,
+    Moves,
+    Primaries,
+    Quotas,
 ):
     """Accounts, domains, aliases, credentials, files and quotas.
 

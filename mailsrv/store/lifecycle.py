@@ -14,7 +14,13 @@ import attrs
 
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
 from mailsrv.directory.values import DEFAULT_PRIMARY
-from mailsrv.errors import AlreadyExists, InvalidInput, MailboxMoved, MailboxNotReady
+from mailsrv.errors import (
+    AliasDisabled,
+    AlreadyExists,
+    InvalidInput,
+    MailboxMoved,
+    MailboxNotReady,
+)
 from mailsrv.keys.credential import Credential, make_credential, reseal
 from mailsrv.keys.filekey import FileKey, derive_file_key, new_salt
 from mailsrv.keys.objectid import object_id
@@ -179,6 +185,10 @@ class Lifecycle:
 
     def _here(self, address: str) -> Alias:
         alias = self._directory.alias(address)
+        if alias.deleted is not None:
+            raise AliasDisabled(
+                f"{alias.address} was deleted at {alias.deleted}: undelete it first"
+            )
         if alias.primary != self._primary:
             raise InvalidInput(
                 f"{alias.address} is served by primary {alias.primary}: run this there"

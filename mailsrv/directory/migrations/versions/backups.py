@@ -37,9 +37,10 @@ def upgrade() -> None:
     op.create_table(
         "erasure",
         sa.Column("alias_id", sa.Text, primary_key=True),
+        sa.Column("primary", sa.Text, primary_key=True),
         sa.Column("address", sa.Text, nullable=False),
-        sa.Column("primary", sa.Text, nullable=False),
         sa.Column("domain_id", sa.Text),
+        sa.Column("files", sa.LargeBinary, nullable=False),
         sa.Column("public_keys", sa.LargeBinary, nullable=False),
         sa.Column("begun", sa.Text, nullable=False),
     )
