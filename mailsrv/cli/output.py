@@ -34,7 +34,10 @@ class Output:
         elif not documents:
             self._console.print(empty)
         else:
-            table = Table(*(column.replace("_", " ") for column in columns), box=None)
+            columns = list(columns)
+            table = Table(box=None)
+            for column in columns:
+                table.add_column(column.replace("_", " "), overflow="fold")
             for document in documents:
                 table.add_row(*(Text(_cell(document[column])) for column in columns))
             self._console.print(table)
