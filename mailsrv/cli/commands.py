@@ -1,11 +1,22 @@
 """Every command of ``mailsrv``, gathered: importing a module adds its commands to the group."""
 
-from mailsrv.cli import aliases, demo, domains, init, mailboxes, passwords, primaries, serve
+from mailsrv.cli import (
+    aliases,
+    demo,
+    directories,
+    domains,
+    init,
+    mailboxes,
+    passwords,
+    primaries,
+    serve,
+)
 from mailsrv.cli.main import main
 
 __all__ = [
     "aliases",
     "demo",
+    "directories",
     "domains",
     "init",
     "mailboxes",

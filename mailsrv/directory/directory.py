@@ -11,6 +11,7 @@ from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
+from mailsrv.directory.dump import Dumps
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(Accounts, Aliases, Credentials, Dumps, Mailboxes, Moves, Primaries, Quotas):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

@@ -114,7 +114,7 @@ class OnPostgreSQL(DirectoryCase):
         url = _shared_url()
         engine = create_engine(url, poolclass=NullPool)
         with engine.begin() as connection:
-            connection.execute(text("TRUNCATE account, volume CASCADE"))
+            connection.execute(text("TRUNCATE account, volume, erasure CASCADE"))
             connection.execute(text("UPDATE revision SET value = 0"))
         return url
 
