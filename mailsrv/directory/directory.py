@@ -9,6 +9,7 @@ from datetime import datetime
 
 from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
+from mailsrv.directory.backups import Backups
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.dump import Dumps
@@ -17,9 +18,12 @@ from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
 from mailsrv.directory.primaries import Primaries
 from mailsrv.directory.quotas import Quotas
+from mailsrv.directory.restores import Restores
 from mailsrv.directory.values import (
     Account,
     Alias,
+    BackupRecord,
+    BackupStanding,
     Domain,
     KnownPrimary,
     MailboxFile,
@@ -33,6 +37,8 @@ from mailsrv.directory.values import (
 __all__ = [
     "Account",
     "Alias",
+    "BackupRecord",
+    "BackupStanding",
     "Directory",
     "Domain",
     "KnownPrimary",
@@ -45,7 +51,9 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Dumps, Mailboxes, Moves, Primaries, Quotas):
+class Directory(
+    Accounts, Aliases, Backups, Credentials, Dumps, Mailboxes, Moves, Primaries, Quotas, Restores
+):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

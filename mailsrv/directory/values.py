@@ -53,6 +53,9 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     primary: str = DEFAULT_PRIMARY
     """On whose volume it lies."""
 
+    restored: str | None = None
+    """When it came from a backup, and nobody has opened it with its owner's key since."""
+
 
 class MailboxFile(msgspec.Struct, frozen=True):
     """What is known of a file. ``state`` is one of those that ``schema`` names."""
@@ -113,3 +116,29 @@ class QuotaLevels(msgspec.Struct, frozen=True):
             level for level in (self.alias, self.domain, self.account) if level.limit is not None
         ]
         return min(limited, key=lambda level: level.left or 0, default=self.alias)
+
+
+class BackupRecord(msgspec.Struct, frozen=True):
+    """``taken`` is when the newest copy was made, of the file ``mailbox`` with content ``digest``.
+
+    ``checked`` is when that was last found to be still true; ``wanted`` since when a copy is due
+    that could have been made; ``failed`` and ``problem`` when and why the last attempt failed.
+    """
+
+    mailbox: str | None = None
+    digest: bytes | None = None
+    taken: str | None = None
+    checked: str | None = None
+    wanted: str | None = None
+    failed: str | None = None
+    problem: str | None = None
+
+
+class BackupStanding(msgspec.Struct, frozen=True):
+    """An alias with a mailbox (its current file, and when that was made) and its backups."""
+
+    alias: str
+    address: str
+    mailbox: str
+    created: str
+    record: BackupRecord
