@@ -102,9 +102,7 @@ def remove_leftovers(store: IObjectStore, alias_id: str, now: datetime) -> int:
     return store.remove(left) if left else 0
 
 
-def _manifests(
-    store: IObjectStore, alias_id: str
-) -> Iterator[tuple[str, CopyManifest | None]]:
+def _manifests(store: IObjectStore, alias_id: str) -> Iterator[tuple[str, CopyManifest | None]]:
     """Names and manifests; None for one that is damaged. One that goes meanwhile is no matter."""
     names = [one.name for one in store.list(copies_of(alias_id)) if is_copy_manifest(one.name)]
     for name in names:

@@ -154,6 +154,14 @@ def rename(writer: Writer, old: str, new: str) -> None:
         _rename_one(connection, name, target + name[len(source.name) :])
 
 
+def renumber(writer: Writer) -> None:
+    """Give every folder a UIDVALIDITY that never served in this file."""
+    for (folder_id,) in sql.rows(writer.connection, "SELECT id FROM folder ORDER BY id"):
+        writer.connection.execute(
+            "UPDATE folder SET uidvalidity = ? WHERE id = ?", (_next_uidvalidity(writer), folder_id)
+        )
+
+
 def subscribe(connection: apsw.Connection, name: str, *, subscribed: bool) -> None:
     """Add or remove a name; it need not be that of a folder (rfc9051:2172)."""
     name = normalise(name.removesuffix(SEPARATOR))

@@ -38,6 +38,7 @@ KILLED = 9
 
 MODULES = {
     "change": (
+        "mailsrv.store.changing",
         "mailsrv.store.lifecycle",
         "mailsrv.store.volume",
         "mailsrv.mailbox.rekey",
