@@ -155,10 +155,12 @@ def rename(writer: Writer, old: str, new: str) -> None:
 
 
 def renumber(writer: Writer) -> None:
-    """Give every folder a UIDVALIDITY that never served in this file."""
-    for (folder_id,) in sql.rows(writer.connection, "SELECT id FROM folder ORDER BY id"):
-        writer.connection.execute(
-            "UPDATE folder SET uidvalidity = ? WHERE id = ?", (_next_uidvalidity(writer), folder_id)
+    """Give every folder another UIDVALIDITY: its UIDs may stand for other messages by now."""
+    connection = writer.connection
+    for (folder_id,) in sql.rows(connection, "SELECT id FROM folder ORDER BY id"):
+        connection.execute(
+            "UPDATE folder SET uidvalidity = ? WHERE id = ?",
+            (_next_uidvalidity(writer), folder_id),
         )
 
 

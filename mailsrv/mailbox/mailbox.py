@@ -23,6 +23,7 @@ from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import fetch as fetching
 from mailsrv.mailbox.connection import translated
 from mailsrv.mailbox.criteria import Criteria, Found
+from mailsrv.mailbox.digest import content_digest
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.search import Searcher
 from mailsrv.mailbox.transaction import Database, Writer, iso
@@ -330,6 +331,19 @@ class Mailbox:
             private: bytes = sql.value(connection, _META, ("private",))
             public: bytes = sql.value(connection, _META, ("public",))
         return private, public
+
+    def digest(self) -> bytes:
+        """What tells whether the content is another than before; see ``digest``."""
+        with self.reading() as connection:
+            return content_digest(connection)
+
+    def renumber(self) -> None:
+        """Give every folder a new UIDVALIDITY, on disk: the file came from a backup.
+
+        Messages that came since then had UIDs that will be given out again (rfc9051:1045).
+        """
+        with self.writing() as writer:
+            folders.renumber(writer)
 
     def check(self) -> None:
         """Read every page and count everything again. MailboxDamaged."""
