@@ -78,6 +78,11 @@ class Backups:
             raise NoSuchBackup(_none(known, moment))
         return cls(store, alias, moment, tuple(copies))
 
+    @property
+    def newest(self) -> str:
+        """When the newest was taken."""
+        return self.copies[-1].taken
+
     def fetch(self, path: Path) -> Fetched:
         """Write the newest to a new file at ``path``: a copy, or what was shipped since."""
         copy = self.copies[-1]

@@ -9,6 +9,7 @@ from mailsrv.cli import (
     mailboxes,
     passwords,
     primaries,
+    restore,
     serve,
 )
 from mailsrv.cli.main import main
@@ -23,5 +24,6 @@ __all__ = [
     "main",
     "passwords",
     "primaries",
+    "restore",
     "serve",
 ]

@@ -13,7 +13,7 @@ from mailsrv.mailbox.transaction import Writer
 if TYPE_CHECKING:
     from mailsrv.mailbox.mailbox import Mailbox
 
-_MARK = "renumbered"
+_DONE = "renumbered"
 
 
 def highest_uidvalidity(mailbox: "Mailbox") -> int:
@@ -38,17 +38,17 @@ def prepare(mailbox: "Mailbox", above: int, key_pair: tuple[bytes, bytes] | None
                 _set(writer, name, value)
 
 
-def renumber_once(mailbox: "Mailbox", mark: str) -> bool:
-    """Give all folders new UIDVALIDITYs, unless that was done under this mark. On disk then.
+def renumber_once(mailbox: "Mailbox") -> bool:
+    """Give all folders new UIDVALIDITYs, unless that was done in a file of this name. On disk then.
 
-    So it may be repeated after a crash, and beside others who do the same.
+    So it may be repeated after a crash, and beside others who do the same. False: it was done.
     """
     with mailbox.writing() as writer:
-        done = sql.value(writer.connection, "SELECT value FROM meta WHERE name = ?", (_MARK,))
-        if done == mark:
+        done = sql.value(writer.connection, "SELECT value FROM meta WHERE name = ?", (_DONE,))
+        if done == mailbox.id:
             return False
         folders.renumber(writer)
-        _set(writer, _MARK, mark)
+        _set(writer, _DONE, mailbox.id)
     return True
 
 

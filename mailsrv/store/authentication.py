@@ -34,7 +34,7 @@ class Opened:
     signature: bytes = b""
     """What proves to a SCRAM client that the server knows it (rfc5802:340)."""
     restored: str | None = None
-    """When the file came from a backup, if nobody has opened it since (``restored``)."""
+    """When the file came from a backup, if nobody has opened it since."""
 
 
 class Authentication:

@@ -13,5 +13,5 @@ from mailsrv.store.authentication import Opened
 def settle(directory: Directory, opened: Opened, mailbox: Mailbox) -> None:
     """Do what is left to be done. Blocking."""
     if opened.restored is not None:
-        renumber_once(mailbox, opened.restored)
+        renumber_once(mailbox)
         directory.settle_restore(opened.mailbox)

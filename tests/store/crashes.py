@@ -196,7 +196,7 @@ def deliver_round(scene: Scene, run: Callable[[Callable[[World], Any]], bool]) -
 ROUNDS = {"change": change_round, "merge": merge_round, "deliver": deliver_round}
 
 
-def forked(scene: Scene, modules: tuple[str, ...], fatal: int) -> Callable[..., bool]:
+def forked(scene: Any, modules: tuple[str, ...], fatal: int) -> Callable[..., bool]:
     """Run in a child that dies at the ``fatal``-th line of these modules; whether it died."""
 
     def run(work: Callable[[World], Any]) -> bool:
