@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import apsw
@@ -18,12 +17,13 @@ from mailsrv.errors import DiskFull, MailboxBusy, ReadOnlyVolume, SchemaMismatch
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.sealing import generate_key_pair
 from mailsrv.mailbox import changes as changing
-from mailsrv.mailbox import check, contents, durability, folders, index, messages, schema, sql
+from mailsrv.mailbox import check, contents, durability, folders, index, log, messages, schema, sql
 from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import fetch as fetching
 from mailsrv.mailbox.connection import translated
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.digest import content_digest
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.search import Searcher
 from mailsrv.mailbox.transaction import Database, Writer, iso
@@ -96,37 +96,36 @@ class Mailbox:
         *,
         readonly: bool = False,
         boot: str | None = None,
+        logs: LogKeepers | None = None,
     ) -> Self:
         """Open a file and mend its schema.
 
         ``readonly`` is for who reads beside a writer, which may be another process: neither file
         nor log is changed, also not by closing, and what would have to write raises NeedsWriter.
-        ``boot`` changes with each start of the operating system (found out when None). WrongKey,
-        MailboxDamaged, MailboxMissing, SchemaMismatch, ReadOnlyVolume, MailboxBusy.
+        ``boot`` changes with each start of the operating system (found out when None). ``logs``
+        keep what is written for who ships it. WrongKey, MailboxDamaged, MailboxMissing,
+        SchemaMismatch, ReadOnlyVolume, MailboxBusy.
         """
         connection = connections.connect(path, key, readonly=readonly)
         mailbox = cls(path, connection, now, readonly=readonly)
         try:
             with translated(connection):
+                if logs is not None and not readonly:
+                    mailbox._database.keeper = logs.attach(path, connection)
                 mailbox._settle(boot or durability.boot_id(), readonly=readonly)
         except BaseException:
-            connection.close()
+            mailbox.close()
             raise
         return mailbox
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._database.connection.close(force=True)
+        self._database.keeper.close(self._database.connection)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
@@ -349,6 +348,10 @@ class Mailbox:
         """Read every page and count everything again. MailboxDamaged."""
         with self.reading() as connection:
             check.check(connection)
+
+    def shorten_log(self, milliseconds: int) -> bool:
+        """Begin the log anew, as ``log.shorten``."""
+        return log.shorten(self.connection, milliseconds, self._database.keeper.empty)
 
     def copy_to(self, path: Path, new_key: FileKey) -> None:
         """Write a copy that ``new_key`` opens; see ``rekey``."""

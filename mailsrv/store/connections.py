@@ -32,6 +32,7 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import log
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.workers import log_unexpected
 
@@ -65,7 +66,8 @@ class Connections:
     """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back.
 
     ``readonly`` ones are for who reads beside the process that owns the files. Others set one
-    aside for ``shorten`` when they leave a log of more than ``log_octets``.
+    aside for ``shorten`` when they leave a log of more than ``log_octets``. ``logs`` keep what is
+    written for who ships it.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Connections:
         readonly: bool = False,
         log_octets: int | None = None,
         log_patience: float = 0.0,
+        logs: LogKeepers | None = None,
     ) -> None:
         self._seconds = seconds
         self._now = now
@@ -86,6 +89,7 @@ class Connections:
         self._readonly = readonly
         self._log_octets = log_octets
         self._log_milliseconds = int(log_patience * 1000)
+        self._logs = logs
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._closed = threading.Condition(self._lock)
@@ -168,7 +172,7 @@ class Connections:
             self._busy.update(found)
         for connection in found:
             try:
-                log.shorten(connection.mailbox.connection, self._log_milliseconds)
+                connection.mailbox.shorten_log(self._log_milliseconds)
             except Exception as error:  # noqa: BLE001 - others have long logs as well
                 connection.stale = True
                 if not isinstance(error, MailsrvError):
@@ -192,7 +196,9 @@ class Connections:
         if found is not None:
             return found
         self._make_room()
-        wanted.mailbox = Mailbox.open(path, key, self._now, readonly=self._readonly)
+        wanted.mailbox = Mailbox.open(
+            path, key, self._now, readonly=self._readonly, logs=self._logs
+        )
         wanted.opened, wanted.inode, wanted.lock = True, _identity(path), lock
         if wanted.inode is None:
             raise MailboxMissing("the mailbox file was taken away")
