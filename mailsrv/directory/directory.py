@@ -10,6 +10,7 @@ from datetime import datetime
 from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
 from mailsrv.directory.backups import Backups
+from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.dump import Dumps
@@ -25,6 +26,7 @@ from mailsrv.directory.values import (
     BackupRecord,
     BackupStanding,
     Domain,
+    DomainBucket,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -41,6 +43,7 @@ __all__ = [
     "BackupStanding",
     "Directory",
     "Domain",
+    "DomainBucket",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -52,7 +55,17 @@ __all__ = [
 
 
 class Directory(
-    Accounts, Aliases, Backups, Credentials, Dumps, Mailboxes, Moves, Primaries, Quotas, Restores
+    Accounts,
+    Aliases,
+    Backups,
+    Buckets,
+    Credentials,
+    Dumps,
+    Mailboxes,
+    Moves,
+    Primaries,
+    Quotas,
+    Restores,
 ):
     """Accounts, domains, aliases, credentials, files and quotas.
 

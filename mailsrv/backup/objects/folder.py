@@ -148,11 +148,11 @@ class FolderStore:
         path = self._path(name)
         with self._failing(path):
             try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError):
+                file = path.open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise NoSuchBackup(f"{path}: there is no such backup") from None
-        with os.fdopen(descriptor, "rb") as file:
-            yield file, os.fstat(descriptor).st_size
+        with file:
+            yield file, os.fstat(file.fileno()).st_size
 
     def _pieces(self, name: str, file: BinaryIO) -> Iterator[bytes]:
         """The octets of an object; what the disk refuses is not the fault of who takes them."""

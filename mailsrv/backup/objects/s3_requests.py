@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -41,6 +42,9 @@ from mailsrv.errors import BackupStoreFailed, NoSuchBackup
 from mailsrv.settings import BucketPlace
 
 T = TypeVar("T")
+
+_making = threading.Lock()
+"""Clients can be used by any thread, but made by one at a time."""
 
 FAILURES = (BotoCoreError, ClientError, ResponseParserError, HTTPError)
 """All that the library raises."""
@@ -122,7 +126,6 @@ class BucketRequests:
         self.prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
         self._place = place
         self._secret = secret
-        self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
 
     def __repr__(self) -> str:
@@ -190,7 +193,7 @@ class BucketRequests:
 
     def _client(self, *, signed: bool = True) -> Any:
         kind = "signed" if signed else "anonymous"
-        with self._lock:
+        with _making:
             if kind not in self._clients:
                 try:
                     made = _make_client(self._place, self._secret, self.timing, signed)
@@ -269,7 +272,7 @@ def _make_client(place: BucketPlace, secret: str, timing: Timing, signed: bool) 
         response_checksum_validation="when_required",
         ignore_configured_endpoint_urls=True,
     )
-    client = boto3.session.Session(botocore_session=_session()).client(
+    client = _session().client(
         "s3",
         region_name=place.region,
         endpoint_url=place.endpoint or None,
@@ -281,13 +284,18 @@ def _make_client(place: BucketPlace, secret: str, timing: Timing, signed: bool) 
     return client
 
 
-def _session() -> Session:
-    """Knows nothing of the environment's profiles and credentials: only what is given counts."""
+@cache
+def _session() -> boto3.session.Session:
+    """One for all buckets: the library's description of S3 is large.
+
+    It knows nothing of the environment's profiles and credentials: only what is given counts.
+    """
     nothing = (None, None, None, None)
     no_file = (None, None, os.devnull, None)
-    return Session(
+    core = Session(
         session_vars={"profile": nothing, "config_file": no_file, "credentials_file": no_file}
     )
+    return boto3.session.Session(botocore_session=core)
 
 
 def _add_md5(params: dict[str, Any], **_: Any) -> None:
