@@ -6,7 +6,6 @@ short leaves the older copies as they were. Blocking, any thread.
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mailsrv.backup.layout import (
     encode_manifest,
     is_copy_manifest,
     iso,
+    stamp,
 )
 from mailsrv.errors import BackupDamaged, NoSuchBackup
 
@@ -45,6 +45,17 @@ def list_copies(store: IObjectStore, alias_id: str) -> list[CopyManifest]:
 def damaged_manifests(store: IObjectStore, alias_id: str) -> list[str]:
     """Names of the manifests that cannot be read, or are those of other copies."""
     return [name for name, manifest in _manifests(store, alias_id) if manifest is None]
+
+
+def find_copy(store: IObjectStore, alias_id: str, mailbox: str, taken: str) -> CopyManifest | None:
+    """The copy of this file and time, if it is there with all its octets. BackupStoreFailed."""
+    wanted = f"{copies_of(alias_id)}{stamp(datetime.fromisoformat(taken))}-{mailbox}."
+    sizes = {one.name: one.octets for one in store.list(wanted)}
+    for name in filter(is_copy_manifest, sizes):
+        manifest = _read(store, name)
+        if manifest is not None and sizes.get(manifest.name) == manifest.octets:
+            return manifest
+    return None
 
 
 def copy_at(copies: list[CopyManifest], moment: datetime | None) -> CopyManifest:
@@ -103,16 +114,20 @@ def remove_leftovers(store: IObjectStore, alias_id: str, now: datetime) -> int:
 
 
 def _manifests(store: IObjectStore, alias_id: str) -> Iterator[tuple[str, CopyManifest | None]]:
-    """Names and manifests; None for one that is damaged. One that goes meanwhile is no matter."""
-    names = [one.name for one in store.list(copies_of(alias_id)) if is_copy_manifest(one.name)]
-    for name in names:
-        with suppress(NoSuchBackup):
-            yield name, _manifest(name, store.read(name))
+    """Names and manifests; None for one that is damaged."""
+    for name in [one.name for one in store.list(copies_of(alias_id))]:
+        if is_copy_manifest(name):
+            try:
+                manifest = _read(store, name)
+            except NoSuchBackup:
+                continue  # removed meanwhile
+            yield name, manifest
 
 
-def _manifest(name: str, data: bytes) -> CopyManifest | None:
+def _read(store: IObjectStore, name: str) -> CopyManifest | None:
+    """NoSuchBackup."""
     try:
-        manifest = decode_copy(data)
+        manifest = decode_copy(store.read(name))
     except BackupDamaged:
         return None
     return manifest if manifest.manifest_name == name else None

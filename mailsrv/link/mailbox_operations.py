@@ -29,6 +29,7 @@ from mailsrv.mailbox.values import (
 )
 from mailsrv.mailbox.values import Number as Integer
 from mailsrv.store.values import (
+    BackupState,
     Quota,
 )
 
@@ -213,6 +214,14 @@ class QuotaOf(SessionOperation, frozen=True):
     keyed: ClassVar[bool] = False
 
 
+class BackUp(SessionOperation, frozen=True):
+    """Lasts long, and needs the key for the first part: the primary asks for it then."""
+
+    name: ClassVar[str] = "back_up"
+    answer: ClassVar[Any] = BackupState
+    keyed: ClassVar[bool] = False
+
+
 MAILBOX_OPERATIONS: tuple[type[SessionOperation], ...] = (
     Poll,
     Folders,
@@ -232,4 +241,5 @@ MAILBOX_OPERATIONS: tuple[type[SessionOperation], ...] = (
     Move,
     Search,
     QuotaOf,
+    BackUp,
 )

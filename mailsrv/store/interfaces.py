@@ -34,6 +34,7 @@ from mailsrv.mailbox.values import (
 )
 from mailsrv.store.values import (
     Access,
+    BackupState,
     Delivered,
     Delivery,
     Quota,
@@ -163,6 +164,13 @@ class IStore(Interface):
     def quota(access: Access) -> Deferred[Quota]:
         """Deferred of Quota."""
 
+    def back_up(access: Access) -> Deferred[BackupState]:
+        """Deferred of BackupState: back the mailbox up now, whole, unless nothing has changed.
+
+        Answers when the backup is where backups are kept. InvalidInput where none are made,
+        BackupStoreFailed, DiskFull, MailboxBusy; Unavailable when the server stops first.
+        """
+
     # Mail from the world
 
     def resolve(address: str) -> Deferred[Recipient]:
@@ -171,6 +179,13 @@ class IStore(Interface):
 
     def deliver(alias: str, delivery: Delivery) -> Deferred[Delivered]:
         """Deferred of Delivered: on disk, in the mailbox or sealed. OverQuota, DiskFull ..."""
+
+
+class IBackups(Interface):
+    """Who makes the backups of a store's mailboxes. Reactor's thread."""
+
+    def back_up(alias: str) -> Deferred[BackupState]:
+        """Deferred of BackupState, as ``IStore.back_up`` of a session of this alias."""
 
 
 class IKeeper(Interface):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from mailsrv.errors import MailboxNotReady, OverQuota
+from mailsrv.errors import InvalidInput, MailboxNotReady, OverQuota
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.values import (
     Appended,
@@ -31,6 +31,7 @@ from mailsrv.store.home import NOT_READY
 from mailsrv.store.interfaces import IFrozen, IKeeper, IListener, IPrimary
 from mailsrv.store.values import (
     Access,
+    BackupState,
     Delivered,
     Delivery,
     Quota,
@@ -175,6 +176,9 @@ class LocalStore(Wiring):
     def quota(self, access: Access) -> Deferred[Quota]:
         return self._workers.begin(lambda: self._quota(access))
 
+    def back_up(self, access: Access) -> Deferred[BackupState]:
+        return self._workers.begin(lambda: self._back_up(access))
+
     # Mail from the world
 
     def resolve(self, address: str) -> Deferred[Recipient]:
@@ -232,6 +236,12 @@ class LocalStore(Wiring):
     async def _quota(self, access: Access) -> Quota:
         self._sessions.check(access)
         return await self._workers.run(self._usages.quota, access.alias)
+
+    async def _back_up(self, access: Access) -> BackupState:
+        self._sessions.check(access)
+        if self.backups is None:
+            raise InvalidInput("no backups are made here")
+        return await self.backups.back_up(access.alias)
 
     async def _resolve(self, address: str) -> Recipient:
         return await self._workers.run(self._recipient, address)

@@ -71,6 +71,19 @@ class Quota(msgspec.Struct, frozen=True):
     messages: int
 
 
+class BackupState(msgspec.Struct, frozen=True):
+    """What became of the wish for a backup; ``time`` and ``octets`` are those of the newest one.
+
+    ``what`` is taken; unchanged, when the mailbox holds what it held then; or recent, when it does
+    not and the last one was taken too short a time ago to take another.
+    """
+
+    what: Literal["taken", "unchanged", "recent"]
+    time: str
+    """ISO 8601 UTC."""
+    octets: int
+
+
 class Recipient(msgspec.Struct, frozen=True):
     """Where mail for an address goes."""
 

@@ -22,6 +22,7 @@ from mailsrv.store.freezing import Freezing
 from mailsrv.store.gate import Gate
 from mailsrv.store.home import Home
 from mailsrv.store.indexing import Indexing
+from mailsrv.store.interfaces import IBackups
 from mailsrv.store.keepers import Keepers, KeyHolders
 from mailsrv.store.leases import Leases
 from mailsrv.store.limits import Limits
@@ -76,6 +77,8 @@ class Wiring:
         self._limits = limits or Limits()
         self._logs = logs
         self._hold: Hold | None = None
+        self.backups: IBackups | None = None
+        """Who makes the backups that owners ask for; None where nobody does."""
 
     def start(self) -> None:
         """Take the volume and begin. VolumeInUse, ReadOnlyVolume, StorageFailed, DiskFull.

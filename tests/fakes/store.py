@@ -36,6 +36,7 @@ from mailsrv.store.values import (
     SEEN,
     Access,
     Appended,
+    BackupState,
     Changes,
     Copied,
     Criteria,
@@ -110,6 +111,7 @@ class FakeStore:
     ) -> None:
         self.failures: dict[str, Exception] = {}
         self.calls: list[str] = []
+        self.backup: BackupState | None = None
         self.sessions: dict[str, tuple[FakeAlias, IListener | None]] = {}
         self._now = now
         self._largest = largest
@@ -542,6 +544,13 @@ class FakeStore:
             limit_octets=alias.quota,
             messages=sum(len(one.messages) for one in every),
         )
+
+    @answered
+    def back_up(self, access: Access) -> BackupState:
+        self._of(access)
+        if self.backup is None:
+            raise InvalidInput("No backups are made here")
+        return self.backup
 
     # Mail from the world
 

@@ -673,3 +673,11 @@ class StoreConformance:
         self.store.logout(access)
         await self.fails(OverQuota, self.store.deliver(alias, delivery("m5")))
         await self.fails(OverQuota, self.store.resolve(OTHER))
+
+    # Backups
+
+    async def test_no_backup_where_none_are_made(self) -> None:
+        access = await self.enter()
+        await self.fails(InvalidInput, self.store.back_up(access))
+        self.store.logout(access)
+        await self.fails(KeyGone, self.store.back_up(access))

@@ -22,6 +22,7 @@ from mailsrv.mailbox.values import (
 from mailsrv.store.interfaces import IListener, IStore
 from mailsrv.store.values import (
     Access,
+    BackupState,
     Delivered,
     Delivery,
     Quota,
@@ -129,6 +130,9 @@ class PassingStore:
 
     def quota(self, access: Access) -> Deferred[Quota]:
         return self.remote.quota(access)
+
+    def back_up(self, access: Access) -> Deferred[BackupState]:
+        return self.remote.back_up(access)
 
     def resolve(self, address: str) -> Deferred[Recipient]:
         return self.remote.resolve(address)

@@ -41,6 +41,7 @@ from mailsrv.mailbox.values import (
 from mailsrv.store.interfaces import IListener, IStore
 from mailsrv.store.values import (
     Access,
+    BackupState,
     Delivered,
     Delivery,
     Quota,
@@ -217,6 +218,9 @@ class RemoteStore:
 
     def quota(self, access: Access) -> Deferred[Quota]:
         return self._ask(access, in_mailbox.QuotaOf())
+
+    def back_up(self, access: Access) -> Deferred[BackupState]:
+        return self._ask(access, in_mailbox.BackUp())
 
     # Mail from the world
 
