@@ -6,7 +6,7 @@ credentials open it. It comes as a new file, and the first login gives its folde
 mailbox take: the work may be cut short, begun again, and run beside the server and itself.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +22,8 @@ from mailsrv.errors import MailsrvError, NoSuchBackup
 from mailsrv.store.changing import Changing, iso
 from mailsrv.store.volume import Volume, sync_folder
 
-Stores = Callable[[Alias], IObjectStore | None]
-"""Where the backups of an alias are kept; None: nowhere."""
+Stores = Callable[[Alias], Sequence[IObjectStore]]
+"""Wherever backups of an alias may be."""
 
 State = Literal["restored", "here", "password", "failed"]
 
@@ -92,15 +92,16 @@ class Machine(Changing):
         record = self._missing(alias)
         if record is None:
             return Outcome(alias.address, "here")
-        store = self._stores(alias)
-        if store is None:
+        stores = self._stores(alias)
+        if not stores:
             return Outcome(alias.address, "failed", problem="its backups are kept nowhere")
         try:
-            backups = Backups.of(store, alias.id, self._now(), self._same_key(alias, record))
+            backups = Backups.of(stores, alias.id, self._now(), self._same_key(alias, record))
         except NoSuchBackup:
-            others = Backups.of(store, alias.id, self._now())
+            others = Backups.of(stores, alias.id, self._now())
             return Outcome(alias.address, "password", others.newest)
-        return Outcome(alias.address, "restored", self._bring(alias, record, backups).taken)
+        fetched = self._bring(alias, record, backups)
+        return Outcome(alias.address, "restored", fetched.taken, fetched.problem)
 
     def _bring(self, alias: Alias, record: MailboxRecord, backups: Backups) -> Fetched:
         with self._new_file(alias) as file_id:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import attrs
 
-from mailsrv.backup.sources import Source, key_of
+from mailsrv.backup.sources import Fetched, Source, key_of
 from mailsrv.directory.directory import Alias, MailboxRecord
 from mailsrv.errors import (
     AliasDisabled,
@@ -63,7 +63,7 @@ class Restored:
 
     address: str
     taken: str | None
-    """When the backup was taken, where that is known."""
+    """When the mailbox was as it is now, where that is known."""
     messages: int
     octets: int
     archived: str | None
@@ -76,12 +76,14 @@ class Restored:
     """Messages that waited for the backup's own mailbox, and are in the restored one now."""
     left: int = 0
     """Messages that wait for the archived file, and only its key opens them."""
+    problem: str = ""
+    """Why it is not younger, when what came later could not be used."""
 
 
 @attrs.frozen(repr=False)
 class _Draft:
     mailbox: Mailbox
-    taken: str | None
+    fetched: Fetched | None
 
 
 @attrs.frozen(repr=False)
@@ -155,14 +157,14 @@ class Restore(Changing):
         with self._volume.exclusive(file_id):
             try:
                 try:
-                    taken = source.fetch(path)
+                    fetched = source.fetch(path)
                     key = key_of(path, password)
                     source.check(verify(path, key).digest)
                     mailbox = Mailbox.open(path, key, self._now)
                 except WrongKey:
                     raise _wrong_password() from None
                 with mailbox:
-                    yield _Draft(mailbox, taken)
+                    yield _Draft(mailbox, fetched)
             finally:
                 self._volume.remove_mailbox(file_id)
 
@@ -269,15 +271,16 @@ class Restore(Changing):
     def _done(
         self, alias: Alias, draft: _Draft, former: MailboxRecord | None, *, set_password: bool
     ) -> Restored:
-        usage = draft.mailbox.usage()
+        usage, fetched = draft.mailbox.usage(), draft.fetched
         self._directory.set_usage(alias.id, usage.octets, usage.messages)
         return Restored(
             address=alias.address,
-            taken=draft.taken,
+            taken=fetched.taken if fetched is not None else None,
             messages=usage.messages,
             octets=usage.octets,
             archived=former.id if former is not None else None,
             set_password=set_password,
+            problem=fetched.problem if fetched is not None else "",
         )
 
     # Mail that waits

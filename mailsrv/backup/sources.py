@@ -6,13 +6,14 @@ opens that, or nothing.
 
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, Self
 
 import attrs
 
+from mailsrv.backup.chains import Chain, list_chains, restore_at
 from mailsrv.backup.copies import fetch_copy, list_copies
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, iso
@@ -33,8 +34,8 @@ class Source(Protocol):
     def mailbox(self) -> str | None:
         """Id of the file that it is a backup of, where that is known before it is here."""
 
-    def fetch(self, path: Path) -> str | None:
-        """Write it to a new file at ``path``; when it was taken (ISO 8601 UTC), if known.
+    def fetch(self, path: Path) -> "Fetched | None":
+        """Write it to a new file at ``path``; what it is, if that is known.
 
         NoSuchBackup, BackupDamaged, BackupStoreFailed, DiskFull and what opening a mailbox raises;
         nothing is left then.
@@ -46,76 +47,137 @@ class Source(Protocol):
 
 @attrs.frozen
 class Fetched:
-    """What came: of which file, and when it was taken. The digest is that of a copy's content."""
+    """What came: of which file, and how it was when. The digest is that of a copy's content."""
 
     mailbox: str
     taken: str
     digest: str | None = None
+    problem: str = ""
+    """Why it is not younger, when what came later could not be used."""
+
+
+@attrs.frozen
+class _Copy:
+    store: IObjectStore
+    manifest: CopyManifest
+
+
+@attrs.frozen
+class _Chain:
+    store: IObjectStore
+    chain: Chain
 
 
 @attrs.frozen
 class Backups:
-    """What is kept of an alias up to a moment."""
+    """What is kept of an alias up to a moment, wherever: copies, and the log between them."""
 
-    store: IObjectStore
     alias: str
     moment: datetime
-    copies: tuple[CopyManifest, ...]
-    """Newest last."""
+    copy: _Copy | None
+    """The newest."""
+    chain: _Chain | None
+    """The newest, which may reach further than the copy, or not so far."""
 
     @classmethod
     def of(
         cls,
-        store: IObjectStore,
+        stores: Sequence[IObjectStore],
         alias: str,
         moment: datetime,
         files: Collection[str] | None = None,
     ) -> Self:
         """Look it up. ``files``: only backups of these files. NoSuchBackup says what there is."""
-        known = [one for one in list_copies(store, alias) if files is None or one.mailbox in files]
-        copies = [one for one in known if one.taken <= iso(moment)]
-        if not copies:
-            raise NoSuchBackup(_none(known, moment))
-        return cls(store, alias, moment, tuple(copies))
+        copies = [_Copy(store, one) for store in stores for one in list_copies(store, alias)]
+        chains = [_Chain(store, one) for store in stores for one in list_chains(store, alias)]
+        if files is not None:
+            copies = [one for one in copies if one.manifest.mailbox in files]
+            chains = [one for one in chains if one.chain.mailbox in files]
+        found = cls(
+            alias,
+            moment,
+            max(
+                (one for one in copies if one.manifest.taken <= iso(moment)),
+                key=lambda one: one.manifest.taken,
+                default=None,
+            ),
+            max(
+                (one for one in chains if one.chain.earliest <= moment),
+                key=lambda one: one.chain.earliest,
+                default=None,
+            ),
+        )
+        if found.copy is None and found.chain is None:
+            raise NoSuchBackup(_none(copies, chains, moment))
+        return found
+
+    @property
+    def mailbox(self) -> str | None:
+        """Of which file all that may come is; None when it may be one of several."""
+        found = {one.manifest.mailbox for one in (self.copy,) if one is not None}
+        found |= {one.chain.mailbox for one in (self.chain,) if one is not None}
+        return found.pop() if len(found) == 1 else None
 
     @property
     def newest(self) -> str:
-        """When the newest was taken."""
-        return self.copies[-1].taken
+        """When the newest copy was taken, or else the chain began."""
+        if self.copy is not None:
+            return self.copy.manifest.taken
+        return iso(self.chain.chain.earliest) if self.chain is not None else ""
 
     def fetch(self, path: Path) -> Fetched:
-        """Write the newest to a new file at ``path``: a copy, or what was shipped since."""
-        copy = self.copies[-1]
-        fetch_copy(self.store, copy, path)
-        return Fetched(copy.mailbox, copy.taken, copy.digest)
+        """Write what is closest to the moment to a new file at ``path``."""
+        problem = ""
+        try:
+            found = self._fetch_log(path)
+        except (BackupDamaged, NoSuchBackup) as error:
+            if self.copy is None:
+                raise
+            found, problem = None, str(error)
+        if found is not None and (self.copy is None or found.taken >= self.copy.manifest.taken):
+            return found
+        path.unlink(missing_ok=True)
+        if self.copy is None:
+            raise NoSuchBackup("what is kept is of another file")
+        manifest = self.copy.manifest
+        fetch_copy(self.copy.store, manifest, path)
+        return Fetched(manifest.mailbox, manifest.taken, manifest.digest, problem)
+
+    def _fetch_log(self, path: Path) -> Fetched | None:
+        """By the chain, unless that turns out to be of another file."""
+        if self.chain is None:
+            return None
+        log = restore_at(self.chain.store, self.alias, self.moment, path)
+        if log.mailbox != self.chain.chain.mailbox:
+            return None
+        return Fetched(log.mailbox, iso(log.reached))
 
 
-def _none(known: list[CopyManifest], moment: datetime) -> str:
-    if not known:
+def _none(copies: list[_Copy], chains: list[_Chain], moment: datetime) -> str:
+    oldest = [one.manifest.taken for one in copies] + [iso(one.chain.earliest) for one in chains]
+    if not oldest:
         return "no backup of this mailbox is kept"
-    return f"no backup of {iso(moment)} or before is kept: the oldest is of {known[0].taken}"
+    return f"no backup of {iso(moment)} or before is kept: the oldest is of {min(oldest)}"
 
 
 @attrs.define
 class FromStore:
-    """What a store has of an alias at a moment."""
+    """What is kept of an alias at a moment."""
 
     backups: Backups
-    _fetched: Fetched | None = None
+    fetched: Fetched | None = None
 
     @property
     def mailbox(self) -> str | None:
-        copies = self.backups.copies
-        return copies[-1].mailbox if copies else None
+        return self.backups.mailbox
 
-    def fetch(self, path: Path) -> str | None:
-        self._fetched = self.backups.fetch(path)
-        return self._fetched.taken
+    def fetch(self, path: Path) -> Fetched:
+        self.fetched = self.backups.fetch(path)
+        return self.fetched
 
     def check(self, digest: bytes) -> None:
-        if self._fetched is None or self._fetched.digest is None:
-            return
-        if self._fetched.digest != digest.hex():
+        expected = self.fetched.digest if self.fetched is not None else None
+        if expected not in (None, digest.hex()):
             raise BackupDamaged("the backup holds something else than the mailbox did")
 
 
@@ -126,7 +188,7 @@ class FromFile:
     path: Path
     mailbox: str | None = None
 
-    def fetch(self, path: Path) -> str | None:
+    def fetch(self, path: Path) -> None:
         """With the log beside it, if there is one: it may be a copy of a file that was in use."""
         made: list[Path] = []
         try:
@@ -139,7 +201,6 @@ class FromFile:
             for one in made:
                 one.unlink(missing_ok=True)
             raise
-        return None
 
     def check(self, digest: bytes) -> None:
         """Nothing is known of it."""
@@ -154,13 +215,12 @@ class FromArchive:
     password: str = attrs.field(repr=False)
     now: Callable[[], datetime]
 
-    def fetch(self, path: Path) -> str | None:
+    def fetch(self, path: Path) -> None:
         source = self.volume.mailbox(self.mailbox)
         key = key_of(source, self.password)
         # not copied octet by octet: a session that has not ended yet may be writing
         with Mailbox.open(source, key, self.now) as mailbox:
             copy_under_new_key(mailbox, path, key)
-        return None
 
     def check(self, digest: bytes) -> None:
         """It was compared while it was copied."""

@@ -13,9 +13,9 @@ import click
 
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.machine import Machine, Outcome
-from mailsrv.backup.objects.folder import FolderStore
 from mailsrv.backup.restore import Restore, Restored
 from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source, parse_moment
+from mailsrv.backup.stores import BackupStores
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.cli.passwords import ask
@@ -23,6 +23,7 @@ from mailsrv.cli.progress import Line
 from mailsrv.cli.sizes import spoken
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import InvalidInput
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 
 
@@ -131,11 +132,11 @@ def _source(
             names = ", ".join(former) or "none"
             raise InvalidInput(f"--archived: expected one of {names}, got {archived}")
         return lambda password: FromArchive(_volume(context), archived, password, now)
-    store = _stores(context)(known)
-    if store is None:
+    stores = _stores(context)(known)
+    if not stores:
         raise InvalidInput("backup.to: backups are kept nowhere: --file takes a downloaded one")
     wanted = now() if moment is None else parse_moment(moment, now())
-    kept = FromStore(Backups.of(store, known.id, wanted))
+    kept = FromStore(Backups.of(stores, known.id, wanted))
     return lambda _: kept
 
 
@@ -143,10 +144,9 @@ def _volume(context: Context) -> Volume:
     return Volume(context.settings.base, context.settings.store.mailboxes)
 
 
-def _stores(context: Context) -> Callable[[Alias], IObjectStore | None]:
-    backup = context.settings.backup
-    store = FolderStore(backup.folder) if backup.to == "folder" else None
-    return lambda _: store
+def _stores(context: Context) -> Callable[[Alias], list[IObjectStore]]:
+    secret = ServerSecret(_volume(context).server_key())
+    return BackupStores(context.settings.backup, context.directory, secret).everywhere
 
 
 def _say(context: Context, done: Restored) -> None:
@@ -154,6 +154,8 @@ def _say(context: Context, done: Restored) -> None:
     when = "" if done.taken is None else f" of {done.taken}"
     size = spoken(done.octets)
     said = [f"Restored {address} from the backup{when}: {done.messages} messages, {size}."]
+    if done.problem:
+        said.append(f"What came later cannot be used: {plain(done.problem)}.")
     if done.set_password:
         said.append("The password of the backup is its main password now.")
     if done.dropped:
@@ -201,7 +203,7 @@ def _summarise(context: Context, outcomes: list[Outcome]) -> None:
     }
     said = [f"Mailboxes whose files were missing: {len(outcomes)}; restored: {back}."]
     for one in outcomes:
-        if one.state == "failed":
+        if one.problem:
             said.append(f"{bold(one.address)}: {plain(one.problem)}")
         elif one.state == "password":
             said.append(

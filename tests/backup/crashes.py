@@ -3,6 +3,7 @@
 ``python -m tests.backup.crashes SCENARIO BASE STRIDE``, as ``tests.store.crashes``.
 """
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def restore_round(scene: Scene, run: Run) -> bool:
         store = keeping.store
 
     def work(world: World) -> None:
-        source = FromStore(Backups.of(store, scene.alias, now()))
+        source = FromStore(Backups.of([store], scene.alias, now()))
         restorer = Restore(world.directory, world.volume, now)
         restorer.restore(ADDRESS, source, scene.old, lambda: scene.password)
 
@@ -111,12 +112,13 @@ def machine_round(scene: Scene, run: Run) -> bool:
     """The file is lost; it is put back, and its owner logs in; both again where it was killed."""
     with scene.keeping() as keeping:
         number = scene.uidvalidity(keeping)
+        shutil.rmtree(keeping.folder)  # what is listed must not grow from round to round
         lost = keeping.back_up(ADDRESS, scene.password).mailbox
         keeping.world.volume.remove_mailbox(lost)
         store = keeping.store
 
     def work(world: World) -> None:
-        machine = Machine(world.directory, world.volume, now, lambda _: store)
+        machine = Machine(world.directory, world.volume, now, lambda _: [store])
         outcome = machine.restore(world.directory.alias(ADDRESS))
         assert outcome.state in ("restored", "here"), outcome
         secret = ServerSecret(world.volume.server_key())

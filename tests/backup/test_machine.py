@@ -28,7 +28,7 @@ class MachineCase(KeepingCase):
 
     def new_machine(self, store: IObjectStore | None = None) -> Machine:
         store = store or self.keeping.store
-        return Machine(self.world.directory, self.world.volume, now, lambda _: store)
+        return Machine(self.world.directory, self.world.volume, now, lambda _: [store])
 
     def lose(self) -> None:
         shutil.rmtree(self.world.volume.mailboxes)
@@ -49,7 +49,7 @@ class RestoreAllTests(MachineCase):
         self.lose()
         outcome = self.run_all()[ADDRESS]
         self.assertEqual(outcome.state, "restored")
-        self.assertEqual(outcome.taken, Backups.of(self.keeping.store, self.alias, now()).newest)
+        self.assertEqual(outcome.taken, Backups.of([self.keeping.store], self.alias, now()).newest)
         self.assertEqual(self.read(), ["one", "two"])
         self.assertEqual(self.read(app), ["one", "two"])
         record = self.world.directory.mailbox(self.alias)
@@ -87,7 +87,7 @@ class RestoreAllTests(MachineCase):
         self.assertEqual(self.states(), {ADDRESS: "password"})
         self.assertEqual(self.world.files("*.sqlite"), [])
         restorer = Restore(self.world.directory, self.world.volume, now)
-        source = FromStore(Backups.of(self.keeping.store, self.alias, now()))
+        source = FromStore(Backups.of([self.keeping.store], self.alias, now()))
         restorer.restore(ADDRESS, source, self.password, lambda: new)
         self.assertEqual(self.read(new), ["one", "two"])
 
@@ -111,7 +111,7 @@ class RestoreAllTests(MachineCase):
         self.assertEqual(outcome.problem, "no backup of this mailbox is kept")
 
     def test_kept_nowhere(self) -> None:
-        self.machine = Machine(self.world.directory, self.world.volume, now, lambda _: None)
+        self.machine = Machine(self.world.directory, self.world.volume, now, lambda _: [])
         self.lose()
         self.assertEqual(self.states(), {ADDRESS: "failed"})
 
@@ -154,7 +154,7 @@ class RestoreAllTests(MachineCase):
         self.machine.claim()
         base = Path(self.mktemp())
         base.mkdir()
-        other = Machine(self.world.directory, Volume(base), now, lambda _: None)
+        other = Machine(self.world.directory, Volume(base), now, lambda _: [])
         said = str(self.assertRaises(InvalidInput, other.claim))
         self.assertIn("mailsrv primary forget primary", said)
         self.world.directory.forget_primary("primary")

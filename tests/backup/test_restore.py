@@ -44,7 +44,7 @@ class RestoreCase(KeepingCase):
         self.restorer = Restore(self.world.directory, self.world.volume, now)
 
     def source(self, moment: datetime | None = None) -> Source:
-        return FromStore(Backups.of(self.keeping.store, self.alias, moment or now()))
+        return FromStore(Backups.of([self.keeping.store], self.alias, moment or now()))
 
     def downloaded(self) -> FromFile:
         return FromFile(self.keeping.folder / self.manifest.name)
@@ -406,7 +406,7 @@ class WhichOneTests(RestoreCase):
 
     def test_none_at_all(self) -> None:
         other, _ = self.world.mailbox(OTHER)
-        said = str(self.assertRaises(NoSuchBackup, Backups.of, self.keeping.store, other, now()))
+        said = str(self.assertRaises(NoSuchBackup, Backups.of, [self.keeping.store], other, now()))
         self.assertEqual(said, "no backup of this mailbox is kept")
 
 
