@@ -2,6 +2,8 @@
 
 from mailsrv.cli import (
     aliases,
+    backups,
+    buckets,
     demo,
     directories,
     domains,
@@ -16,6 +18,8 @@ from mailsrv.cli.main import main
 
 __all__ = [
     "aliases",
+    "backups",
+    "buckets",
     "demo",
     "directories",
     "domains",

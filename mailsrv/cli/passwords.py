@@ -105,7 +105,7 @@ def _show(context: Context, address: str, changed: PasswordChanged, *, chosen: b
 
 
 def ask(prompt: str) -> str:
-    """A password that is known already. InvalidInput when standard input has no more lines."""
+    """A secret, from the terminal without echo or a line of standard input. InvalidInput."""
     if sys.stdin.isatty():
         answer: str = click.prompt(prompt, hide_input=True, err=True)
         return answer

@@ -1,6 +1,6 @@
 """The configuration file: one TOML file, read into typed values and checked."""
 
-from mailsrv.settings.checks import is_hostname
+from mailsrv.settings.checks import bucket_problem, is_hostname
 from mailsrv.settings.reading import FILE_NAME, load
 from mailsrv.settings.tables import (
     PROXY_PREFIX,
@@ -25,6 +25,7 @@ __all__ = [
     "Primary",
     "Role",
     "Settings",
+    "bucket_problem",
     "is_hostname",
     "load",
 ]

@@ -4,12 +4,12 @@ An object is a file of its name. It is written under another name, synced, read 
 and compared, then renamed: a crash leaves a ``.part`` file that nobody takes for an object.
 """
 
+import hashlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,10 +42,10 @@ class FolderStore:
 
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
-            self._write(name, file)
+            self._write(name, _watched(pieces(file), lambda: naming(path)))
 
     def write(self, name: str, data: bytes) -> None:
-        self._write(name, BytesIO(data))
+        self._write(name, iter((data,)))
 
     def get(self, name: str, path: Path) -> None:
         with self._opened(name) as (file, octets), new_file(path) as target:
@@ -96,15 +96,14 @@ class FolderStore:
 
     # Writing
 
-    def _write(self, name: str, source: BinaryIO) -> None:
+    def _write(self, name: str, source: Iterator[bytes]) -> None:
         path = self._path(name)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PART}")
         with self._failing(path):
             descriptor = self._create(part)
             try:
                 with os.fdopen(descriptor, "wb+") as target:
-                    _copy(source, target)
-                    _compare(source, target, path)
+                    _compare(_copy(source, target), target, path)
                 part.replace(path)
             except BaseException:
                 with suppress(OSError):
@@ -155,14 +154,7 @@ class FolderStore:
             yield file, os.fstat(file.fileno()).st_size
 
     def _pieces(self, name: str, file: BinaryIO) -> Iterator[bytes]:
-        """The octets of an object; what the disk refuses is not the fault of who takes them."""
-        reading = pieces(file)
-        while True:
-            with self._failing(self._path(name)):
-                piece = next(reading, None)
-            if piece is None:
-                return
-            yield piece
+        return _watched(pieces(file), lambda: self._failing(self._path(name)))
 
     def _walk(self, folder: str, prefix: str) -> Iterator[StoredObject]:
         """By name: below a folder every name has a slash more, and the slash counts."""
@@ -202,16 +194,32 @@ class FolderStore:
             raise BackupStoreFailed(f"{path}: {error.strerror or 'input/output error'}") from None
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> None:
-    target.writelines(pieces(source))
+def _watched(
+    reading: Iterator[bytes], watch: Callable[[], AbstractContextManager[None]]
+) -> Iterator[bytes]:
+    """What is read under ``watch``: what one disk refuses must not be said of another."""
+    while True:
+        with watch():
+            piece = next(reading, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _copy(source: Iterator[bytes], target: BinaryIO) -> bytes:
+    """SHA-256 of what is on the disk then."""
+    digest = hashlib.sha256()
+    for piece in source:
+        target.write(piece)
+        digest.update(piece)
     target.flush()
     os.fsync(target.fileno())
+    return digest.digest()
 
 
-def _compare(source: BinaryIO, target: BinaryIO, path: Path) -> None:
+def _compare(expected: bytes, target: BinaryIO, path: Path) -> None:
     # so that the disk is read, and not the memory that holds what was written
     os.posix_fadvise(target.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    for file in (source, target):
-        file.seek(0)
-    if digest_of(target) != digest_of(source):
+    target.seek(0)
+    if digest_of(target) != expected:
         raise BackupStoreFailed(f"{path}: the disk gives back other octets")

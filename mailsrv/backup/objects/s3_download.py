@@ -3,11 +3,13 @@
 import hashlib
 from typing import Any, BinaryIO, Protocol
 
-from mailsrv.backup.objects.s3_requests import FAILURES, BucketRequests, Pace, TooSlow, is_transient
+from mailsrv.backup.objects.s3_requests import FAILURES, BucketRequests, Pace, is_transient
 from mailsrv.errors import BackupStoreFailed
 
 _PIECE = 64 * 1024
 _WHOLE_ATTEMPTS = 2
+_EARNS = 64 * 1024 * 1024
+"""Octets after which a download that goes on may break once more."""
 
 
 class Target(Protocol):
@@ -26,7 +28,6 @@ class Download:
         self._name = name
         self._target = target
         self._most = most
-        self._pace = Pace(bucket.timing)
         self._hash = hashlib.sha256()
         self._got = 0
         self._octets = 0
@@ -38,22 +39,17 @@ class Download:
 
         NoSuchBackup, BackupStoreFailed; what the target raises.
         """
-        doing = f"get {self._name}"
         failures = 0
-        with self._bucket.failing(doing):
+        with self._bucket.failing(f"get {self._name}"):
             while True:
-                before = self._got
                 try:
                     self._read_on(self._open())
                 except FAILURES as error:
-                    failures = 1 if self._got > before else failures + 1
-                    if failures >= self._bucket.timing.attempts or not is_transient(error):
+                    failures += 1
+                    attempts = self._bucket.timing.attempts
+                    if failures >= attempts + self._got // _EARNS or not is_transient(error):
                         raise
-                    self._bucket.rest(failures)
-                except TooSlow:
-                    raise BackupStoreFailed(
-                        f"{self._bucket.where}: cannot {doing}: too slow"
-                    ) from None
+                    self._bucket.rest(min(failures, attempts))
                 else:
                     return self._expected in (None, self._hash.hexdigest())
 
@@ -79,9 +75,10 @@ class Download:
         return answer["Body"]
 
     def _read_on(self, body: Any) -> None:
+        pace, begin = Pace(self._bucket.timing), self._got
         try:
             while piece := body.read(_PIECE):
-                self._pace.check(self._got)
+                pace.check(self._got - begin)
                 self._target.write(piece)
                 self._hash.update(piece)
                 self._got += len(piece)

@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -100,7 +100,7 @@ class Timing:
 USUAL = Timing()
 
 
-class TooSlow(OSError):
+class TooSlow(Exception):
     """Octets pass, but so few that the transfer would not end."""
 
 
@@ -123,6 +123,9 @@ class BucketRequests:
 
     def __init__(self, place: BucketPlace, secret: str, timing: Timing) -> None:
         self.timing = timing
+        self.where = f"bucket {place.bucket} at {_host(place)}"
+        """The bucket in words."""
+
         self.prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
         self._place = place
         self._secret = secret
@@ -130,12 +133,6 @@ class BucketRequests:
 
     def __repr__(self) -> str:
         return f"<{self.where}>"
-
-    @property
-    def where(self) -> str:
-        """The bucket in words."""
-        host = urlsplit(self._place.endpoint).hostname or f"Amazon, {self._place.region}"
-        return f"bucket {self._place.bucket} at {host}"
 
     def ask(self, doing: str, method: str, **arguments: Any) -> dict[str, Any]:
         """Ask with as many attempts as make sense. BackupStoreFailed, NoSuchBackup.
@@ -161,7 +158,9 @@ class BucketRequests:
                         Bucket=self._place.bucket, **arguments
                     )
                 )
-            except ClientError:
+            except ClientError as error:
+                if is_transient(error):
+                    raise
                 return False
         return True
 
@@ -185,7 +184,7 @@ class BucketRequests:
         """Turn what the library raises into an error that says where, what and why."""
         try:
             yield
-        except FAILURES as error:
+        except (*FAILURES, TooSlow) as error:
             said = f"{self.where}: cannot {doing}: {_reason(error)}"
             if code_of(error) in _MISSING:
                 raise NoSuchBackup(said) from None
@@ -201,6 +200,14 @@ class BucketRequests:
                     raise BackupStoreFailed(f"{self.where}: the endpoint is not valid") from None
                 self._clients[kind] = made
             return self._clients[kind]
+
+
+def _host(place: BucketPlace) -> str:
+    if not place.endpoint:
+        return f"Amazon in {place.region}"
+    with suppress(ValueError):
+        return urlsplit(place.endpoint).hostname or "no host"
+    return "no host"
 
 
 def is_transient(error: Exception) -> bool:
@@ -237,7 +244,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ClientError):
         code = code_of(error) or f"status {status_of(error)}"
         return f"{code} ({_HINTS[code]})" if code in _HINTS else code
-    if isinstance(_cause(error), TooSlow):
+    if isinstance(error, TooSlow) or isinstance(_cause(error), TooSlow):
         return "too slow"
     for kind, words in (
         (SSLError, "TLS failed, or its certificate is not trusted"),

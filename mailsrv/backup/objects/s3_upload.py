@@ -210,7 +210,7 @@ class Upload:
 def part_octets(octets: int, usual: int = PART) -> int:
     """How large the parts of a file are: the usual size, or more for what has too many."""
     least = -(-octets // MOST_PARTS)
-    return max(usual, -(-least // PIECE) * PIECE)
+    return usual if least <= usual else -(-least // PIECE) * PIECE
 
 
 def _etag(answer: dict[str, Any]) -> str:
