@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry, Counter
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -25,7 +26,8 @@ class SiteTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.lacking: list[str] = []
-        self.factory = HealthFactory(lambda: self.lacking, self.clock)
+        self.registry = CollectorRegistry()
+        self.factory = HealthFactory(lambda: self.lacking, self.registry, self.clock)
 
     def connected(self) -> tuple[Any, StringTransport]:
         protocol = self.factory.buildProtocol(None)
@@ -73,9 +75,17 @@ class SiteTests(SynchronousTestCase):
         for method in (b"POST", b"PUT", b"DELETE", b"OPTIONS", b"QUUX"):
             status, headers, _ = self.asked(method + b" /readyz")
             self.assertEqual((status, headers[b"Allow"]), (405, b"GET, HEAD"), method)
-        for path in (b"/", b"/readyz/", b"/healthz/x", b"/metrics", b"//healthz"):
+        for path in (b"/", b"/readyz/", b"/healthz/x", b"/metrics/", b"//healthz"):
             self.assertEqual(self.asked(b"GET " + path)[0], 404, path)
         self.assertEqual(self.asked(b"GET /readyz?verbose")[0], 200)
+
+    def test_metrics(self) -> None:
+        Counter("mailsrv_backups", "Backups.", registry=self.registry).inc(3)
+        status, headers, body = self.asked(b"GET /metrics")
+        self.assertEqual(status, 200)
+        self.assertTrue(headers[b"Content-Type"].startswith(b"text/plain; version=0.0.4"))
+        self.assertIn(b"\nmailsrv_backups_total 3.0\n", body)
+        self.assertEqual(int(headers[b"Content-Length"]), len(body))
 
     def test_a_connection_that_sends_too_much(self) -> None:
         protocol, transport = self.connected()

@@ -52,14 +52,14 @@ class Alarms:
     """Remembers what was told."""
 
     def __init__(self) -> None:
-        self._known: set[tuple[str, bool]] = set()
+        self._known: set[tuple[str, str]] = set()
         self._told: set[tuple[str, bool]] = set()
         self._last: datetime | None = None
 
     def news(self, found: Sequence[Problem]) -> list[Problem]:
         """Those that were not there at the last look: for the log."""
-        before, self._known = self._known, _keys(found)
-        return [one for one in found if (one.alias, one.late) not in before]
+        before, self._known = self._known, {(one.alias, one.sentence) for one in found}
+        return [one for one in found if (one.alias, one.sentence) not in before]
 
     def due(self, found: Sequence[Problem], now: datetime) -> bool:
         """Whether a mail is to be sent now. ``told`` says that it was."""
@@ -71,6 +71,10 @@ class Alarms:
         if since < BETWEEN:
             return False
         return not found or since >= REMINDER or not _keys(found) <= self._told
+
+    def postponed(self, now: datetime) -> None:
+        """The mail could not be sent."""
+        self._last = now
 
     def told(self, found: Sequence[Problem], now: datetime) -> None:
         """A mail about these was sent."""

@@ -8,8 +8,8 @@ of one mailbox always differ. Blocking, any thread.
 
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
@@ -17,12 +17,19 @@ from typing import Literal, Protocol
 import attrs
 from twisted.logger import Logger
 
-from mailsrv.backup import generations
-from mailsrv.backup.copies import find_copy, list_copies, put_copy, remove_copy, remove_leftovers
+from mailsrv.backup.copies import (
+    LEFTOVER_AGE,
+    find_copy,
+    list_copies,
+    put_copy,
+    remove_copy,
+    remove_leftovers,
+)
+from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, Directory
-from mailsrv.errors import DiskFull, InvalidInput, MailsrvError, NoSuchBackup
+from mailsrv.errors import DiskFull, InvalidInput, MailboxBusy, MailsrvError, NoSuchBackup
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
@@ -35,16 +42,21 @@ FOLDER = "backups.tmp"
 MARGIN = 64 * 1024 * 1024
 """Octets that a copy leaves free on the disk."""
 
-_BY_ALIAS = re.compile(r"([0-9a-f]{24})\..+")
+_BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
 log = Logger()
 
 
 class IStores(Protocol):
-    """Where the backups of each alias are kept."""
+    """Where the backups of each alias are kept: see ``BackupStores``."""
+
+    default: IObjectStore | None
 
     def of(self, alias: Alias) -> IObjectStore | None:
-        """The store; None where no backups are made."""
+        """Where they are put; None where no backups are made."""
+
+    def everywhere(self, alias: Alias) -> list[IObjectStore]:
+        """Where they may be: that, and where they were put before."""
 
 
 @attrs.frozen
@@ -83,9 +95,9 @@ class Daily:
         self._turns.prepare()
         with naming(self.folder):
             names = [path.name for path in self.folder.iterdir()]
-        for alias in {found[1] for found in map(_BY_ALIAS.fullmatch, names) if found}:
-            with suppress(MailsrvError), self._turns.exclusive(alias, patience=0):
-                self._remove_files(alias)
+        for name in {found[1] for found in map(_BY_NAME.fullmatch, names) if found}:
+            with suppress(MailboxBusy), self.place(name):
+                pass  # which removes what is there
 
     def begin(self, alias_id: str, pause: timedelta | None = None) -> "Turn":
         """Have the turn of this alias, which ``Turn.end`` gives back. No key is needed yet.
@@ -99,27 +111,34 @@ class Daily:
         if store is None:
             raise InvalidInput("no backups are made of this mailbox: see [backup] of the settings")
         with ExitStack() as stack:
-            stack.enter_context(self._turns.exclusive(alias_id, patience=0))
-            stack.callback(self._remove_files, alias_id)
+            path = stack.enter_context(self.place(alias_id))
             record = self.directory.backup(alias_id)
             if record.failed is not None:
                 # rather than after the work of a copy, while it refuses
                 next(iter(store.list(copies_of(alias_id))), None)
             since = None if pause is None else iso(self.now() - pause)
-            return Turn(self, alias, store, record, since, stack.pop_all())
+            return Turn(self, alias, store, record, since, path, stack.pop_all())
+
+    def tidy(self) -> None:
+        """Remove what transfers to the common store left that broke off. BackupStoreFailed."""
+        if self.stores.default is not None:
+            self.stores.default.tidy(self.now() - LEFTOVER_AGE)
 
     def failed(self, alias_id: str, error: MailsrvError) -> None:
         """Note that a backup could not be made, and why."""
         self.directory.note_backup_failed(alias_id, f"{type(error).__name__}: {error}")
 
-    def path(self, alias_id: str) -> Path:
-        """Where a copy of this alias lies until it is in the store."""
-        return self.folder / f"{alias_id}.sqlite"
-
-    def _remove_files(self, alias_id: str) -> None:
-        with naming(self.folder):
-            for path in self.folder.glob(f"{alias_id}.sqlite*"):
-                path.unlink(missing_ok=True)
+    @contextmanager
+    def place(self, name: str) -> Iterator[Path]:
+        """A path for a copy on its way, which is nobody else's and gone at the end. MailboxBusy."""
+        path = self.folder / f"{name}.sqlite"
+        with self._turns.exclusive(name, patience=0):
+            try:
+                yield path
+            finally:
+                with naming(path):
+                    for left in self.folder.glob(f"{path.name}*"):
+                        left.unlink(missing_ok=True)
 
 
 @attrs.define
@@ -131,6 +150,7 @@ class Turn:
     _store: IObjectStore
     _record: BackupRecord
     _since: str | None
+    _path: Path
     _stack: ExitStack
     _manifest: CopyManifest | None = None
     _recent: bool = False
@@ -147,10 +167,9 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        path = daily.path(self.alias.id)
-        _require_room(mailbox.path, path.parent)
+        _require_room(mailbox.path, daily.folder)
         taken = self._moment()
-        made = snapshot.take(mailbox, key, path)
+        made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
             alias=self.alias.id,
             mailbox=mailbox.id,
@@ -171,7 +190,7 @@ class Turn:
         made, directory = self._manifest, self._daily.directory
         if made is None:
             return self._unchanged()
-        put_copy(self._store, self._daily.path(self.alias.id), made)
+        put_copy(self._store, self._path, made)
         if not self.ended:
             directory.note_backup(
                 self.alias.id, made.mailbox, bytes.fromhex(made.digest), made.taken
@@ -183,12 +202,19 @@ class Turn:
 
         BackupStoreFailed.
         """
-        now = self._daily.now()
-        copies = list_copies(self._store, self.alias.id)
-        gone = generations.to_remove(copies, self._daily.backup, now)
-        for manifest in gone:
-            remove_copy(self._store, manifest)
-        remove_leftovers(self._store, self.alias.id, now)
+        daily, alias = self._daily, self.alias
+        now = daily.now()
+        stores = daily.stores.everywhere(alias)
+        copies = [(store, one) for store in stores for one in list_copies(store, alias.id)]
+        taken = [datetime.fromisoformat(one.taken) for _, one in copies]
+        staying = kept(taken, Generations.configured(daily.backup))
+        gone = [one for one in copies if datetime.fromisoformat(one[1].taken) not in staying]
+        for store, manifest in gone:
+            remove_copy(store, manifest)
+        for store in stores:
+            remove_leftovers(store, alias.id, now)
+            if store is not daily.stores.default:
+                store.tidy(now - LEFTOVER_AGE)
         return len(gone)
 
     def end(self) -> None:
@@ -200,15 +226,15 @@ class Turn:
         """Nobody compares with a copy that somebody has taken away."""
         record, directory = self._record, self._daily.directory
         mailbox, taken = record.mailbox or "", record.taken or ""
-        kept = find_copy(self._store, self.alias.id, mailbox, taken) if taken else None
-        if kept is None:
+        last = find_copy(self._store, self.alias.id, mailbox, taken) if taken else None
+        if last is None:
             sentence = "the newest copy is not in the store any more, or not whole"
             directory.note_backup_damaged(self.alias.id, sentence)
             raise NoSuchBackup(sentence)
         if self._recent:
-            return Outcome("recent", kept.taken, kept.octets)
+            return Outcome("recent", last.taken, last.octets)
         directory.note_backup_checked(self.alias.id)
-        return Outcome("unchanged", kept.taken, kept.octets)
+        return Outcome("unchanged", last.taken, last.octets)
 
     def _moment(self) -> str:
         """Now, in a second in which no copy was made yet: names must not meet."""

@@ -51,3 +51,5 @@ class Metrics:
         )
         for outcome in ("taken", "unchanged", "recent", "failed"):
             self.outcomes.labels(outcome)
+        for step in ("copy", "keep"):
+            self.seconds.labels(step)

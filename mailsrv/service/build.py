@@ -6,15 +6,21 @@ Services start in the order in which they are added here, and stop in the revers
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from mailsrv.backup.daily import Daily
+from mailsrv.backup.metrics import Metrics
+from mailsrv.backup.stores import BackupStores
 from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
+from mailsrv.service.backup_watch import Watch
+from mailsrv.service.backups import Backups
 from mailsrv.service.far import FarStore, check_links
 from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
@@ -26,6 +32,7 @@ from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
 
@@ -45,14 +52,20 @@ class _Building:
         self._readiness = Readiness()
         self.root = RootService(reactor, self._readiness.leave)
         self.root.reloads.append(self._reload)
+        self._registry = CollectorRegistry()
         self._health()
         primary = self._primary() if "primary" in settings.roles else None
         if primary is not None and serves_link(settings):
             self._link(primary)
+        store: IStore | None = primary
+        if settings.front_ends and not settings.workers and settings.needs_link:
+            store = self._far()
+        if primary is not None and settings.backup.to != "nowhere":
+            self._backups(primary, store or primary)
         if settings.workers:
             self._workers()
-        elif settings.front_ends:
-            self._front_ends(self._far() if primary is None or settings.needs_link else primary)
+        elif store is not None and settings.front_ends:
+            self._front_ends(store)
 
     def _reload(self) -> None:
         self._tls.reload()
@@ -67,7 +80,7 @@ class _Building:
 
     def _health(self) -> None:
         """First to start and last to stop: it tells of both."""
-        factory = HealthFactory(self._readiness.missing, self._reactor)
+        factory = HealthFactory(self._readiness.missing, self._registry, self._reactor)
         for text in self._settings.health.listen:
             door = Door(key="health.listen", text=text, tls=False)
             self._add(Listener(door, factory, self._reactor))
@@ -77,6 +90,7 @@ class _Building:
         directory = Directory(settings.directory.url, _now)
         directory.migrate()
         directory.close()  # twistd may fork yet, and SQLite's locks stay with who took them
+        self._directory = directory
         store = _local_store(settings, directory, self._reactor)
         self._add(StoreService(store, directory))
         if settings.health.listen:
@@ -92,6 +106,17 @@ class _Building:
             door = Door(key="link.listen", text=text, tls=True)
             factory = guarded(door, link.far_factory(self._tls), self._settings, self._reactor)
             self._add(Listener(door, factory, self._reactor))
+
+    def _backups(self, primary: LocalStore, post: IStore) -> None:
+        """``post`` brings mail to the operator, whose mailbox may be at another primary."""
+        settings, directory = self._settings, self._directory
+        volume = Volume(settings.base, settings.store.mailboxes)
+        secret = ServerSecret(volume.server_key())
+        stores = BackupStores(settings.backup, directory, secret)
+        metrics = Metrics(self._registry)
+        daily = Daily(directory, volume, stores, settings.backup, _now)
+        watch = Watch(settings, directory, post, metrics, self._reactor, _now)
+        self._add(Backups(primary, daily, watch, metrics, self._reactor))
 
     def _far(self) -> IStore:
         far = FarStore(self._settings, self._settings.hostname, self._reactor)

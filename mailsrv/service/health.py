@@ -2,12 +2,15 @@
 
 ``/healthz`` answers 200 while the reactor turns. ``/readyz`` answers 200 when all that this
 process should do can be done, and otherwise 503 with a JSON document that names what is missing.
+``/metrics`` answers what is counted, in the text format of Prometheus.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TimedOut
@@ -92,19 +95,23 @@ class StoreProbe(Service):
 
 
 class _Answers(Resource):
-    """All of the site: two paths."""
+    """All of the site: three paths."""
 
     isLeaf = True
 
-    def __init__(self, missing: Callable[[], list[str]]) -> None:
+    def __init__(self, missing: Callable[[], list[str]], registry: CollectorRegistry) -> None:
         super().__init__()
         self._missing = missing
+        self._registry = registry
 
     def render(self, request: Request) -> Any:
         status, document = self._answer(request)
-        body = msgspec.json.encode(document) + b"\n"
+        if isinstance(document, bytes):
+            kind, body = CONTENT_TYPE_PLAIN_0_0_4.encode(), document
+        else:
+            kind, body = b"application/json", msgspec.json.encode(document) + b"\n"
         request.setResponseCode(status)
-        request.setHeader(b"Content-Type", b"application/json")
+        request.setHeader(b"Content-Type", kind)
         request.setHeader(b"Content-Length", str(len(body)).encode())
         request.setHeader(b"Cache-Control", b"no-store")
         request.write(body)  # which leaves it out for HEAD
@@ -112,13 +119,15 @@ class _Answers(Resource):
         return NOT_DONE_YET
 
     def _answer(self, request: Request) -> tuple[int, object]:
-        if request.path not in (b"/healthz", b"/readyz"):
-            return NOT_FOUND, {"error": "expected /healthz or /readyz"}
+        if request.path not in (b"/healthz", b"/readyz", b"/metrics"):
+            return NOT_FOUND, {"error": "expected /healthz, /readyz or /metrics"}
         if request.method not in (b"GET", b"HEAD"):
             request.setHeader(b"Allow", b"GET, HEAD")
             return NOT_ALLOWED, {"error": "expected GET or HEAD"}
         if request.path == b"/healthz":
             return OK, {"alive": True}
+        if request.path == b"/metrics":
+            return OK, generate_latest(self._registry)
         missing = self._missing()
         status = SERVICE_UNAVAILABLE if missing else OK
         return status, {"ready": not missing, "missing": missing}
@@ -164,8 +173,10 @@ class HealthFactory(WrappingFactory):
     protocol = _ShortConnection
     noisy = False
 
-    def __init__(self, missing: Callable[[], list[str]], reactor: Any) -> None:
-        site = _Site(_Answers(missing), reactor=reactor, timeout=int(CONNECTION_SECONDS))
+    def __init__(
+        self, missing: Callable[[], list[str]], registry: CollectorRegistry, reactor: Any
+    ) -> None:
+        site = _Site(_Answers(missing, registry), reactor=reactor, timeout=int(CONNECTION_SECONDS))
         super().__init__(site)
         self.clock = reactor
 

@@ -73,6 +73,10 @@ class FakeStore:
             path.unlink()
         return len(found)
 
+    def tidy(self, before: datetime) -> int:
+        self._called("tidy")
+        return 0
+
     def names(self) -> Sequence[str]:
         """Of all objects, without asking as others do."""
         return sorted(
@@ -98,7 +102,10 @@ class FakeStore:
 class FakeStores:
     """One store for all."""
 
-    store: FakeStore | None
+    default: FakeStore | None
 
     def of(self, alias: Alias) -> FakeStore | None:
-        return self.store
+        return self.default
+
+    def everywhere(self, alias: Alias) -> list[FakeStore]:
+        return [] if self.default is None else [self.default]

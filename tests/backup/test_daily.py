@@ -20,7 +20,7 @@ from mailsrv.errors import (
 from mailsrv.mailbox import snapshot
 from mailsrv.settings import Backup
 from tests.backup.cases import MARK, DailyCase
-from tests.backup.fakes import FakeStore, FakeStores
+from tests.backup.fakes import FakeStores
 
 
 class DailyTests(DailyCase):

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.schedule import LONGEST_RETRY, RETRY, Schedule, pause, slot_after
+from mailsrv.backup.schedule import LONGEST_RETRY, MISSED, RETRY, Schedule, pause, slot_after
 from mailsrv.directory.values import BackupRecord, BackupStanding
 from mailsrv.keys.objectid import object_id
 
@@ -88,9 +88,8 @@ class ScheduleTests(SynchronousTestCase):
         self.schedule.learn(standing(taken(START - 3 * DAY)))
         now, pauses = START, []
         for _ in range(12):
-            self.schedule.begun(ALIAS, now)
-            self.assertFalse(self.due(now + timedelta(minutes=1)))
             self.schedule.postponed(ALIAS, now)
+            self.schedule.learn(standing(taken(START - 3 * DAY)))
             began = now
             while not self.due(now):
                 now += timedelta(minutes=1)
@@ -99,6 +98,9 @@ class ScheduleTests(SynchronousTestCase):
         self.assertEqual(pauses, sorted(pauses))
         self.assertEqual(pauses[-1], LONGEST_RETRY)
         self.assertEqual(pause(10**6), LONGEST_RETRY)
+        self.schedule.made(ALIAS)
+        self.schedule.postponed(ALIAS, now)
+        self.assertTrue(self.due(now + RETRY))
 
     def test_a_failure_is_remembered_over_a_restart(self) -> None:
         failed = taken(START - 3 * DAY, failed=text(START), problem="no room")
@@ -106,18 +108,20 @@ class ScheduleTests(SynchronousTestCase):
         self.assertFalse(self.due(START + timedelta(minutes=1)))
         self.assertTrue(self.due(START + RETRY))
 
-    def test_a_failure_known_here_counts_on(self) -> None:
-        failed = standing(taken(START - 3 * DAY, failed=text(START), problem="no room"))
-        self.schedule.learn(failed)
-        self.schedule.postponed(ALIAS, START)
-        self.schedule.learn(failed)
-        self.assertFalse(self.due(START + RETRY))
-        self.assertTrue(self.due(START + 2 * RETRY))
+    def test_who_had_gone_is_tried_when_somebody_comes(self) -> None:
         self.schedule.learn(standing(taken(START - 3 * DAY)))
+        self.assertFalse(self.schedule.came(ALIAS))
+        for _ in range(9):
+            self.schedule.missed(ALIAS, START)
+        self.assertFalse(self.due(START))
+        self.assertTrue(self.due(START + MISSED))
+        self.assertTrue(self.schedule.came(ALIAS))
         self.assertTrue(self.due(START))
+        self.assertFalse(self.schedule.came(ALIAS))
 
     def test_is_wanted_once(self) -> None:
         self.schedule.learn(standing(taken(START - 3 * DAY)))
+        self.assertEqual(self.schedule.newly_wanted(START, {ALIAS}), [])
         self.assertEqual(self.schedule.newly_wanted(START), [ALIAS])
         self.assertEqual(self.schedule.newly_wanted(START), [])
         self.schedule.learn(standing(taken(START - 3 * DAY, wanted=text(START))))
@@ -125,9 +129,20 @@ class ScheduleTests(SynchronousTestCase):
 
     def test_forgets_who_has_gone(self) -> None:
         self.schedule.learn(standing(taken(START - 3 * DAY)))
-        self.assertEqual(self.schedule.unknown([ALIAS, OTHER]), [OTHER])
+        self.assertEqual(self.schedule.to_learn([ALIAS, OTHER]), [OTHER])
         self.schedule.keep([OTHER])
         self.assertEqual(self.schedule.due(START), [])
-        self.assertEqual(self.schedule.unknown([ALIAS]), [ALIAS])
-        self.schedule.begun(ALIAS, START)
+        self.assertEqual(self.schedule.to_learn([ALIAS]), [ALIAS])
+        self.assertFalse(self.schedule.knows(ALIAS))
+        for call in (self.schedule.came, self.schedule.made):
+            call(ALIAS)
         self.schedule.postponed(ALIAS, START)
+
+    def test_learns_again_when_something_happened(self) -> None:
+        self.schedule.learn(standing(taken(START)))
+        self.assertEqual(self.schedule.to_learn([ALIAS]), [])
+        self.schedule.came(ALIAS)
+        self.assertEqual(self.schedule.to_learn([ALIAS]), [ALIAS])
+        self.schedule.learn(standing(taken(START, OTHER)))
+        self.assertTrue(self.due(START))
+        self.assertEqual(self.schedule.to_learn([ALIAS]), [])

@@ -1,0 +1,109 @@
+"""Whether the copies of a mailbox that are kept are good: with a password all of it can be told.
+
+Without one: that the store gives back the octets that it got, and that they look like a mailbox.
+What turns out to be damaged is noted, so that the operator hears of it and another copy is made.
+"""
+
+from datetime import datetime
+
+import attrs
+
+from mailsrv.backup.copies import copy_at, damaged_manifests, fetch_copy, list_copies
+from mailsrv.backup.daily import Daily
+from mailsrv.backup.interfaces import IObjectStore
+from mailsrv.backup.layout import CopyManifest
+from mailsrv.directory.directory import Alias
+from mailsrv.errors import BackupDamaged, MailboxDamaged, NoSuchBackup, WrongKey
+from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
+from mailsrv.mailbox import snapshot
+from mailsrv.mailbox.shape import check_shape
+
+
+@attrs.frozen
+class Kept:
+    """A copy, and where it is."""
+
+    store: IObjectStore
+    manifest: CopyManifest
+
+
+@attrs.frozen
+class Verified:
+    """``opened`` tells whether it was opened, and so everything in it read and counted."""
+
+    manifest: CopyManifest
+    opened: bool
+
+
+class Copies:
+    """The copies of one alias, wherever they are. Blocking."""
+
+    def __init__(self, daily: Daily, alias: Alias) -> None:
+        self._daily = daily
+        self._alias = alias
+        self._stores = daily.stores.everywhere(alias)
+
+    def all(self) -> list[Kept]:
+        """Newest last. BackupStoreFailed."""
+        found = [Kept(one, copy) for one in self._stores for copy in list_copies(one, self._id)]
+        return sorted(found, key=lambda one: one.manifest.taken)
+
+    def damaged(self) -> list[str]:
+        """Names of manifests that cannot be read. BackupStoreFailed."""
+        return [name for store in self._stores for name in damaged_manifests(store, self._id)]
+
+    def at(self, moment: datetime | None) -> Kept:
+        """The newest that is not younger than this. NoSuchBackup."""
+        every = self.all()
+        manifest = copy_at([one.manifest for one in every], moment)
+        return next(one for one in every if one.manifest is manifest)
+
+    def verify(self, moment: datetime | None, password: str | None) -> Verified:
+        """Fetch a copy and check it. BackupDamaged is noted; WrongKey, NoSuchBackup, DiskFull."""
+        try:
+            kept = self._newest() if moment is None else self.at(moment)
+            self._check(kept, password)
+        except BackupDamaged as error:
+            self._daily.directory.note_backup_damaged(self._id, str(error))
+            raise
+        return Verified(kept.manifest, opened=password is not None)
+
+    @property
+    def _id(self) -> str:
+        return self._alias.id
+
+    def _newest(self) -> Kept:
+        """The newest. BackupDamaged when the directory knows a newer one, which has gone."""
+        record = self._daily.directory.backup(self._id)
+        try:
+            kept = self.at(None)
+        except NoSuchBackup:
+            if record.taken is None:
+                raise
+            raise BackupDamaged(f"the backup of {record.taken} is not there any more") from None
+        if record.taken is not None and kept.manifest.taken < record.taken:
+            raise BackupDamaged(f"the backup of {record.taken} is not there any more")
+        return kept
+
+    def _check(self, kept: Kept, password: str | None) -> None:
+        manifest = kept.manifest
+        with self._daily.place(f"{self._id}-verify") as path:
+            try:
+                fetch_copy(kept.store, manifest, path)
+                check_shape(path)
+                if password is None:
+                    return
+                with path.open("rb") as file:
+                    key = derive_file_key(password, file.read(SALT_LENGTH))
+                found = snapshot.verify(path, key)
+            except NoSuchBackup:
+                raise BackupDamaged(f"{manifest.name}: only its manifest is there") from None
+            except WrongKey:
+                raise WrongKey(
+                    "this password does not open the backup: expected the main password of "
+                    f"{self._alias.address} of {manifest.taken}"
+                ) from None
+            except MailboxDamaged as error:
+                raise BackupDamaged(f"{manifest.name}: {error}") from None
+            if (found.digest.hex(), found.messages) != (manifest.digest, manifest.messages):
+                raise BackupDamaged(f"{manifest.name}: it holds something else than it should")

@@ -1,0 +1,273 @@
+"""The service of backups over a real store: who is backed up when, and what stops and fails."""
+
+import email
+import email.policy
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from twisted.trial.unittest import TestCase
+
+from mailsrv.backup.copies import list_copies
+from mailsrv.backup.daily import Daily
+from mailsrv.backup.metrics import Metrics
+from mailsrv.errors import BackupStoreFailed, InvalidInput, Unavailable
+from mailsrv.service import backups
+from mailsrv.service.backup_watch import Watch
+from mailsrv.service.backups import Backups
+from mailsrv.settings import Backup, Settings
+from mailsrv.settings.tables import Operator
+from mailsrv.store.values import Access, BackupState
+from tests.backup.fakes import FakeStore, FakeStores
+from tests.store.cases import ADDRESS, StoreCase
+from tests.store.conformance import new
+from tests.waiting import until
+
+OPERATOR = "operator@example.com"
+
+
+def _read(message: bytes) -> str:
+    letter = email.message_from_bytes(message, policy=email.policy.default)
+    return f"{letter['Subject']}: {letter.get_content()}"
+
+
+class BackupsCase(StoreCase):
+    timeout = 60
+    backup = Backup()
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.moment = datetime.now(UTC)
+        self.objects = FakeStore(Path(self.mktemp()).absolute())
+        self.registry = CollectorRegistry()
+        self.service = self.make_service()
+        self.addCleanup(self.stopped)
+        self.service.startService()
+
+    def make_service(self) -> Backups:
+        from twisted.internet import reactor
+
+        world = self.world
+        settings = Settings(
+            hostname="mail.example.com",
+            base=world.base.absolute(),
+            backup=self.backup,
+            operator=Operator(mail_to=OPERATOR),
+        )
+        metrics = Metrics(self.registry)
+        self.daily = Daily(
+            world.directory, world.volume, FakeStores(self.objects), self.backup, self.now
+        )
+        self.watch = Watch(settings, world.directory, self.store, metrics, reactor, self.now)
+        return Backups(self.store, self.daily, self.watch, metrics, reactor)
+
+    async def stopped(self) -> None:
+        if self.objects.wait is not None:
+            self.objects.wait.set()
+        if self.service.running:
+            await self.service.stopService()
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def copies(self, alias: str | None = None) -> int:
+        return len(list_copies(self.objects, alias or self.alias))
+
+    def later(self, **time: float) -> None:
+        """Time passes, and the service looks around."""
+        self.moment += timedelta(**time)
+        self.service._look_around()
+
+    async def add_message(self, access: Access, name: str) -> None:
+        await self.store.append(access, "INBOX", [new(name)], None)
+
+
+class ScheduleTests(BackupsCase):
+    async def test_due_while_somebody_is_there(self) -> None:
+        access = await self.enter()
+        await self.add_message(access, "a")
+        self.later(hours=1)
+        self.assertEqual(self.objects.calls, [])
+        self.later(days=1)
+        await until(lambda: self.sample("mailsrv_backups_total", outcome="taken") == 1)
+        self.assertEqual(self.copies(), 1)
+        self.later(days=1)
+        await until(lambda: self.sample("mailsrv_backups_total", outcome="unchanged") == 1)
+        self.assertEqual(self.copies(), 1)
+        await self.add_message(access, "b")
+        self.later(days=1)
+        await until(lambda: self.copies() == 2)
+
+    async def test_overdue_at_the_next_login(self) -> None:
+        self.later(days=3)
+        access = await self.enter()
+        await until(lambda: self.copies() == 1)
+        self.store.logout(access)
+        self.assertEqual(self.daily.directory.backup(self.alias).problem, None)
+
+    async def test_after_a_change_of_the_password(self) -> None:
+        access = await self.enter()
+        await self.store.back_up(access)
+        self.moment += timedelta(minutes=1)
+        changed = self.world.lifecycle.change_password(ADDRESS, self.password)
+        self.password = changed.password
+        await self.enter()
+
+        def taken() -> bool:
+            self.later(seconds=10)
+            return self.copies() == 2
+
+        await until(taken)
+
+    async def test_as_many_at_once_as_configured(self) -> None:
+        self.objects.wait = threading.Event()
+        for number in range(5):
+            _, password = self.world.mailbox(f"m{number}@example.com")
+            await self.store.login(f"m{number}@example.com", password, "imap", None)
+        self.later(days=2)
+        await until(lambda: self.objects.calls.count("put") == 2)
+        directory = self.world.directory
+        await until(lambda: len(directory.pending_backups("primary")) == 3)
+        self.assertEqual(self.objects.calls.count("put"), 2)
+        self.objects.wait.set()
+        await until(lambda: self.sample("mailsrv_backups_total", outcome="taken") == 5)
+        self.assertEqual(directory.pending_backups("primary"), [])
+
+
+class AskedTests(BackupsCase):
+    async def test_taken_unchanged_recent(self) -> None:
+        access = await self.enter()
+        await self.add_message(access, "a")
+        first = await self.store.back_up(access)
+        octets = list_copies(self.objects, self.alias)[0].octets
+        time = self.moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.assertEqual(first, BackupState("taken", time, octets))
+        self.assertEqual(await self.store.back_up(access), BackupState("unchanged", time, octets))
+        await self.add_message(access, "b")
+        self.assertEqual(await self.store.back_up(access), BackupState("recent", time, octets))
+        self.moment += backups.ASK_PAUSE + timedelta(seconds=1)
+        again = await self.store.back_up(access)
+        self.assertEqual((again.what, self.copies()), ("taken", 2))
+
+    async def test_who_asks_at_once_gets_one(self) -> None:
+        self.objects.wait = threading.Event()
+        access = await self.enter()
+        asked = [self.store.back_up(access) for _ in range(3)]
+        await until(self.objects.began.is_set)
+        self.objects.wait.set()
+        answers = [await one for one in asked]
+        self.assertEqual(len(set(answers)), 1)
+        self.assertEqual(self.copies(), 1)
+
+    async def test_the_mailbox_works_while_it_is_brought_away(self) -> None:
+        self.objects.wait = threading.Event()
+        access = await self.enter()
+        asked = self.store.back_up(access)
+        await until(self.objects.began.is_set)
+        await self.add_message(access, "meanwhile")
+        self.store.logout(access)
+        held = await self.store.freeze(self.alias, 5.0)
+        await held.thaw()
+        self.objects.wait.set()
+        self.assertEqual((await asked).what, "taken")
+
+    async def test_a_store_that_refuses_is_told_to_who_asks(self) -> None:
+        self.objects.refuses = {"put"}
+        access = await self.enter()
+        await self.fails(BackupStoreFailed, self.store.back_up(access))
+        await until(lambda: self.sample("mailsrv_backup_failing") == 1)
+        self.assertEqual(self.sample("mailsrv_backup_store_refusals_total"), 1)
+        self.objects.refuses = set()
+        self.assertEqual((await self.store.back_up(access)).what, "taken")
+
+    async def test_the_last_copy_has_gone(self) -> None:
+        access = await self.enter()
+        await self.store.back_up(access)
+        for name in self.objects.names():
+            (self.objects.root / name).unlink()
+        self.moment += timedelta(minutes=1)
+        self.assertEqual((await self.store.back_up(access)).what, "taken")
+
+
+class StopTests(BackupsCase):
+    async def test_what_is_brought_away_is_given_up(self) -> None:
+        self.objects.wait = threading.Event()
+        access = await self.enter()
+        asked = self.store.back_up(access)
+        await until(self.objects.began.is_set)
+        self.assertEqual(len(list(self.daily.folder.iterdir())), 2)
+        await self.service.stopService()
+        await self.fails(Unavailable, asked)
+        self.assertEqual(list(self.daily.folder.iterdir()), [])
+        self.objects.wait.set()
+        await self.fails(InvalidInput, self.store.back_up(access))
+        self.assertIsNone(self.world.directory.backup(self.alias).taken)
+
+    async def test_who_waits_for_a_turn_is_told(self) -> None:
+        self.objects.wait = threading.Event()
+        asked = []
+        for number in range(4):
+            _, password = self.world.mailbox(f"m{number}@example.com")
+            access = await self.store.login(f"m{number}@example.com", password, "imap", None)
+            asked.append(self.store.back_up(access))
+        await until(lambda: self.objects.calls.count("put") == 2)
+        await self.service.stopService()
+        for one in asked:
+            await self.fails(Unavailable, one)
+        self.assertEqual(list(self.daily.folder.iterdir()), [])
+
+
+class AlarmTests(BackupsCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.operator, self.operators_password = self.world.mailbox(OPERATOR)
+
+    async def letters(self) -> list[str]:
+        access = await self.store.login(OPERATOR, self.operators_password, "imap", None)
+        try:
+            return [_read(one) for one in await self.stored(access)]
+        finally:
+            self.store.logout(access)
+
+    async def test_trouble_and_its_end_are_told_once(self) -> None:
+        self.objects.refuses = {"put"}
+        access = await self.enter()
+        await self.fails(BackupStoreFailed, self.store.back_up(access))
+        await until(lambda: self.watch._alarms._told)
+        self.assertEqual(self.sample("mailsrv_backup_failing"), 1)
+        self.objects.refuses = set()
+        self.moment += timedelta(hours=2)
+        await self.store.back_up(access)
+        self.watch.look()
+        await until(lambda: not self.watch._alarms._told)
+        self.assertEqual(self.sample("mailsrv_backup_failing"), 0)
+        trouble, well = await self.letters()
+        self.assertIn("Backups: something is wrong with 1 mailbox: ", trouble)
+        self.assertIn(ADDRESS, trouble)
+        self.assertIn("the store refuses to put; there is no backup", trouble)
+        self.assertIn("Backups: all is well again: ", well)
+
+    async def test_an_operator_who_cannot_be_told(self) -> None:
+        self.world.directory.set_alias_enabled(self.operator, False)
+        self.objects.refuses = {"put"}
+        access = await self.enter()
+        await self.fails(BackupStoreFailed, self.store.back_up(access))
+        await until(lambda: self.watch._alarms._last is not None)
+        self.assertEqual(self.watch._alarms._told, set())
+
+
+class NoCaseTests(TestCase):
+    def test_no_label_names_an_address(self) -> None:
+        registry = CollectorRegistry()
+        Metrics(registry)
+        labels = {
+            label
+            for family in registry.collect()
+            for sample in family.samples
+            for label in sample.labels
+        }
+        self.assertEqual(labels, {"outcome", "step", "le"})
