@@ -17,7 +17,7 @@ from mailsrv.errors import MailboxBusy, MailsrvError
 from mailsrv.mailbox import failed_syncs, sql
 from mailsrv.mailbox.capture import Capture
 from mailsrv.mailbox.connection import BUSY_MILLISECONDS
-from mailsrv.mailbox.spool import Spool
+from mailsrv.mailbox.spool import Spool, State
 
 CHECKPOINT_FRAMES = 1000
 """Of new frames in the log, after which they are copied to the main file, as SQLite does."""
@@ -30,9 +30,8 @@ class Keeper(Protocol):
     def turn(self, connection: apsw.Connection) -> Iterator[None]:
         """Around a write transaction. MailboxBusy."""
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Inside it."""
+    def begun(self, connection: apsw.Connection) -> None:
+        """Inside it, before anything is written."""
 
     def empty(self, connection: apsw.Connection) -> bool:
         """Copy the whole log, empty it; False when others are in the way."""
@@ -48,9 +47,8 @@ class Unkept:
     def turn(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
         yield
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        yield
+    def begun(self, connection: apsw.Connection) -> None:
+        pass
 
     def empty(self, connection: apsw.Connection) -> bool:
         return failed_syncs.checkpoint(connection)
@@ -67,12 +65,35 @@ class LogKeeper:
         self._turns = threading.RLock()
         self._connections: set[apsw.Connection] = set()
         self._checkpointed = 0
+        self._counted = 0
         self._over = False
+        self.uploading = threading.Lock()
+        """For who uploads segments, which go in their order."""
 
     @property
     def path(self) -> Path:
         """Of the mailbox."""
         return self._capture.path
+
+    @property
+    def spool(self) -> Spool:
+        """Where its segments wait."""
+        return self._capture.spool
+
+    @property
+    def state(self) -> State:
+        """How far it was captured."""
+        return self._capture.state
+
+    @property
+    def problem(self) -> str:
+        """Why the last chain ended."""
+        return self._capture.problem
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are open."""
+        return bool(self._connections)
 
     def attach(self, connection: apsw.Connection) -> bool:
         """Before the connection writes. False when this keeper was given up. What SQLite raises."""
@@ -104,14 +125,8 @@ class LogKeeper:
         finally:
             self._turns.release()
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        self._capture.begun()
-        try:
-            yield
-        except BaseException:
-            self._capture.rolled_back()
-            raise
+    def begun(self, connection: apsw.Connection) -> None:
+        self._capture.begun(counted=_version(connection) == self._counted)
 
     def empty(self, connection: apsw.Connection) -> bool:
         with self._turns:
@@ -163,6 +178,7 @@ class LogKeeper:
 
     def _look(self, connection: apsw.Connection) -> None:
         """What others have done since the last turn, in time for the next commit."""
+        self._counted = _version(connection)
         committed, copied = _frames(connection)
         self._capture.reach(committed)
         if committed == copied and self._capture.behind:
@@ -220,11 +236,20 @@ class LogKeepers:
                 keeper = self._keepers[path.stem] = LogKeeper(capture)
             return keeper
 
-    def forget(self, keeper: LogKeeper) -> None:
-        """Keep no more of a mailbox that is closed than what is on the volume."""
+    def left(self) -> list[str]:
+        """Names (without suffix) of the mailbox files of which something is on the volume."""
+        try:
+            return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def forget(self, keeper: LogKeeper, *, remove: bool = False) -> None:
+        """Keep no more of a mailbox that is closed than what is on the volume, or not even that."""
         with self._lock:
-            if keeper.give_up() and self._keepers.get(keeper.path.stem) is keeper:
-                del self._keepers[keeper.path.stem]
+            if keeper.give_up():
+                self._keepers.pop(keeper.path.stem, None)
+                if remove:
+                    keeper.spool.remove()
 
     def all(self) -> list[LogKeeper]:
         """Those that are known."""
