@@ -118,7 +118,9 @@ class Capture:
         with self._breaking():
             self._note_writing()
             header = self._log.header()
-            if self.active and header != self._known:
+            # another process may have begun one, and emptied it, where there was none
+            same = header == self._known and (header or self._is_as_closed())
+            if self.active and not same:
                 self.break_off("another process began the log anew")
             self._known = header
             self._counted = counted
@@ -126,20 +128,20 @@ class Capture:
     def committed(self, frame: int) -> None:
         """It has been committed; the log has so many frames now."""
         with self._breaking():
-            header = self._log.header()
-            anew = header != self._known
-            if anew and self.active:
-                if self._counted and self.state.frame == self.end:
-                    self._begin_log(header, self.state.closed)
-                else:
-                    self.break_off("the log began anew before all of it was captured")
-            if anew:
-                self._marks.clear()
-            self._known = header
+            anew = self._look_for_beginning()
             self._mark(frame)
             if self.active:
-                self.spool.note(header, *self._marks[-1], anew=anew)
+                self.spool.note(self._known, *self._marks[-1], anew=anew)
         self.end = frame
+        self._counted = False
+
+    def undone(self) -> None:
+        """It is about to be undone; but what it began anew stays so."""
+        with self._breaking():
+            if self._look_for_beginning():
+                self.end = 0
+                if self.active:
+                    self.spool.note(self._known, 0, self._milliseconds(), anew=True)
         self._counted = False
 
     def emptied(self) -> None:
@@ -249,6 +251,20 @@ class Capture:
                 with suppress(OSError):
                     one.path.unlink(missing_ok=True)
 
+    def _look_for_beginning(self) -> bool:
+        """Whether the transaction under way began the log anew."""
+        header = self._log.header()
+        if header == self._known:
+            return False
+        if self.active:
+            if self._counted and self.state.frame == self.end:
+                self._begin_log(header, self.state.closed)
+            else:
+                self.break_off("the log began anew before all of it was captured")
+        self._known = header
+        self._marks.clear()
+        return True
+
     def _begin_log(self, header: bytes, closed: Stamp | None = None) -> None:
         """What is captured next is the first frame of the log with this header."""
         state = self.state
@@ -259,10 +275,14 @@ class Capture:
     def _continues(self, header: bytes, committed: int) -> bool:
         """Whether what the opened mailbox has is what was left, and perhaps more."""
         state = self.state
-        if state.closed is not None and stamp(self.path) == state.closed:
+        if self._is_as_closed():
             return True  # whatever is in the log came since
         known = bool(header) and header == state.log
         return known and committed >= state.frame and self._is_in_place()
+
+    def _is_as_closed(self) -> bool:
+        """Whether nothing got into the main file since it had all of the log."""
+        return self.state.closed is not None and stamp(self.path) == self.state.closed
 
     def _is_in_place(self) -> bool:
         state = self.state
@@ -270,10 +290,10 @@ class Capture:
 
     def _is_unchanged(self) -> bool:
         """Whether the log has no frames that are not known; also not of who gave up a write."""
-        header, closed = self._log.header(), self.state.closed
+        header = self._log.header()
         if header != self._known or frames.belongs(self._log.frame_header(self.end + 1), header):
             return False
-        return closed is None or stamp(self.path) == closed
+        return self.state.closed is None or self._is_as_closed()
 
     def _note_writing(self) -> None:
         """That the mailbox is written to is on disk before it is."""

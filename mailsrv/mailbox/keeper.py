@@ -30,8 +30,9 @@ class Keeper(Protocol):
     def turn(self, connection: apsw.Connection) -> Iterator[None]:
         """Around a write transaction. MailboxBusy."""
 
-    def begun(self, connection: apsw.Connection) -> None:
-        """Inside it, before anything is written."""
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
+        """Inside it, before it is committed or rolled back."""
 
     def empty(self, connection: apsw.Connection) -> bool:
         """Copy the whole log, empty it; False when others are in the way."""
@@ -47,8 +48,9 @@ class Unkept:
     def turn(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
         yield
 
-    def begun(self, connection: apsw.Connection) -> None:
-        pass
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
+        yield
 
     def empty(self, connection: apsw.Connection) -> bool:
         return failed_syncs.checkpoint(connection)
@@ -125,8 +127,14 @@ class LogKeeper:
         finally:
             self._turns.release()
 
-    def begun(self, connection: apsw.Connection) -> None:
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
         self._capture.begun(counted=_version(connection) == self._counted)
+        try:
+            yield
+        except BaseException:
+            self._capture.undone()
+            raise
 
     def empty(self, connection: apsw.Connection) -> bool:
         with self._turns:

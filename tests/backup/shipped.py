@@ -5,12 +5,16 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+import apsw
 
 from mailsrv.backup.chains import RestoredLog, restore_at
 from mailsrv.backup.shipping import Shipper, ShippingLimits
 from mailsrv.errors import MailsrvError
+from mailsrv.mailbox import frames
 from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, Flags, NewMessage, Section, StoreFlags
@@ -69,6 +73,7 @@ class Shipped:
         self.boxes: list[Mailbox] = []
         self.messages = 0
         self.restores = 0
+        self._copied: dict[bytes, int] = {}
         self.boot = "first"
         self.modseqs = True
         """Whether they are compared: the first open after a power cut raises them."""
@@ -174,24 +179,32 @@ class Shipped:
 
     def give_up_a_write(self) -> None:
         """One that is rolled back, after some of it has got into the log."""
-        try:
-            with self.box.writing() as writer:
-                writer.connection.execute("UPDATE folder SET uidnext = uidnext + 1000")
-                writer.connection.execute("CREATE TABLE too_much (x)")
-                for _ in range(self.dice.choice([1, 700])):
-                    writer.connection.execute("INSERT INTO too_much VALUES (zeroblob(4000))")
-                raise RuntimeError
-        except RuntimeError:
-            pass
+        with suppress(ZeroDivisionError), self.box.writing() as writer:
+            writer.connection.execute("UPDATE folder SET uidnext = uidnext + 1000")
+            writer.connection.execute("CREATE TABLE too_much (x)")
+            for _ in range(self.dice.choice([1, 700])):
+                writer.connection.execute("INSERT INTO too_much VALUES (zeroblob(4000))")
+            _ = 1 / 0
 
     def copy_log(self) -> None:
         """As who makes a daily backup."""
         self.box.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
-    def kill(self) -> None:
-        """What another process finds when this one is killed now."""
+    def copied(self) -> int:
+        """Frames of the log that are in the main file, and so on the disk, or were once."""
+        with Path(f"{self.path}-wal").open("rb") as log:
+            header = log.read(frames.HEADER)
+        noop = self.boxes[0].connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        self._copied[header] = max(noop[1], self._copied.get(header, 0))
+        return self._copied[header]
+
+    def kill(self, lose: Callable[[Path], None] = lambda _volume: None) -> None:
+        """Go on as another process that finds what this one leaves when it is killed now."""
         volume = self.volume.with_name(f"volume-{int(self.volume.name.split('-')[1]) + 1}")
         shutil.copytree(self.volume, volume)
+        if self.boxes:
+            self.copied()  # the next process does not know
+        lose(volume)
         self.close()
         shutil.rmtree(self.volume)
         self._begin(volume)

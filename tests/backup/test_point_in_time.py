@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from unittest import mock
 
-import apsw
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup import shipping
@@ -117,15 +116,17 @@ class TestOthersWrite(Case):
 
     def cut_power(self, world: Shipped) -> None:
         """What did not wait for the disk is lost: of the log, and of what was captured."""
+
+        def lose(volume: Path) -> None:
+            log = volume / f"{world.path.name}-wal"
+            if world.boxes:
+                least = frames.offset(world.copied() + 1)
+                os.truncate(log, world.dice.randint(least, max(least, log.stat().st_size)))
+            for segment in volume.rglob("*.frames"):
+                os.truncate(segment, 100)
+
         world.boot += "+"
-        if world.boxes:
-            # what is in the main file was on the disk before it got there
-            _, copied = world.box.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-            log, least = Path(f"{world.path}-wal"), frames.offset(max(copied, 0) + 1)
-            os.truncate(log, world.dice.randint(least, max(least, log.stat().st_size)))
-        for segment in world.keeper.spool.waiting():
-            os.truncate(segment.path, 100)
-        world.kill()
+        world.kill(lose)
         world.record()
 
     def one_round(self, seed: int) -> None:
