@@ -4,6 +4,7 @@
 # ruff: noqa: N805
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -49,4 +50,13 @@ class IObjectStore(Interface):
         """Objects whose names begin so, by name; any number, in bounded memory."""
 
     def remove(names: Iterable[str]) -> int:
-        """Remove objects; how many. Missing ones do not matter. BackupStoreFailed."""
+        """Remove objects; how many. Missing ones do not matter. BackupStoreFailed.
+
+        A bucket does not say which were missing: there they count too.
+        """
+
+    def tidy(before: datetime) -> int:
+        """Remove what transfers left that began before then and were broken off; how many.
+
+        No object is touched. BackupStoreFailed.
+        """

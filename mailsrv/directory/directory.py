@@ -9,6 +9,7 @@ from datetime import datetime
 
 from mailsrv.directory.accounts import Accounts
 from mailsrv.directory.aliases import Aliases
+from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.mailboxes import Mailboxes
@@ -20,6 +21,7 @@ from mailsrv.directory.values import (
     Account,
     Alias,
     Domain,
+    DomainBucket,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -34,6 +36,7 @@ __all__ = [
     "Alias",
     "Directory",
     "Domain",
+    "DomainBucket",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -44,7 +47,7 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(Accounts, Aliases, Buckets, Credentials, Mailboxes, Moves, Primaries, Quotas):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

@@ -5,6 +5,8 @@ Times are ISO 8601 UTC text, sizes octets, ids ObjectIDs; a quota of None means 
 
 import msgspec
 
+from mailsrv.settings import BucketPlace
+
 DEFAULT_PRIMARY = "primary"
 """The name of the one that serves an alias where nothing else was said."""
 
@@ -26,6 +28,15 @@ class Domain(msgspec.Struct, frozen=True):
     account: str | None
     quota: int | None
     created: str
+
+
+class DomainBucket(msgspec.Struct, frozen=True):
+    """The bucket that a domain has for itself; its secret access key as it was sealed."""
+
+    domain_id: str
+    domain: str
+    place: BucketPlace
+    sealed_secret: bytes
 
 
 class Alias(msgspec.Struct, frozen=True):

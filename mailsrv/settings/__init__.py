@@ -1,12 +1,13 @@
 """The configuration file: one TOML file, read into typed values and checked."""
 
-from mailsrv.settings.checks import is_hostname
+from mailsrv.settings.checks import bucket_problem, is_hostname
 from mailsrv.settings.reading import FILE_NAME, load
 from mailsrv.settings.tables import (
     PROXY_PREFIX,
     ROLES,
     Backup,
     Bucket,
+    BucketPlace,
     Link,
     Primary,
     Role,
@@ -19,10 +20,12 @@ __all__ = [
     "ROLES",
     "Backup",
     "Bucket",
+    "BucketPlace",
     "Link",
     "Primary",
     "Role",
     "Settings",
+    "bucket_problem",
     "is_hostname",
     "load",
 ]

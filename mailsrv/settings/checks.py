@@ -10,6 +10,7 @@ from mailsrv.settings.tables import (
     PROXY_PREFIX,
     ROLES,
     Backup,
+    BucketPlace,
     Link,
     Settings,
 )
@@ -20,6 +21,13 @@ _HOSTNAME = re.compile(
 
 
 _PRIMARY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62})\Z")
+
+
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_WORD = re.compile(r"[!-~]{1,256}")
+_ENDPOINT = re.compile(r"(?:https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?/?)?")
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_PREFIX = re.compile(r"/?(?:[A-Za-z0-9][A-Za-z0-9._-]*/)*(?:[A-Za-z0-9][A-Za-z0-9._-]*)?")
 
 
 def is_hostname(name: str) -> bool:
@@ -151,12 +159,22 @@ def _backup_problem(backup: Backup) -> str | None:
     s3 = backup.s3
     if backup.to == "s3" and s3 is None:
         return "backup.s3: expected a table with bucket, access_key_id and secret_file"
-    if s3 is None:
-        return None
-    if not s3.bucket:
-        return "backup.s3.bucket: expected the name of a bucket"
-    if s3.endpoint and not s3.endpoint.startswith(("https://", "http://")):
-        return f"backup.s3.endpoint: expected https://HOST, got {s3.endpoint!r}"
+    problem = s3 and bucket_problem(s3)
+    return f"backup.s3.{problem}" if problem else None
+
+
+def bucket_problem(place: BucketPlace) -> str | None:
+    """What is wrong with a bucket, as ``key: sentence``; None when nothing is."""
+    # an endpoint is not quoted: who wrote a password into it must not find that in a log
+    for key, value, form, expected in (
+        ("bucket", place.bucket, _BUCKET, "the name of a bucket"),
+        ("access_key_id", place.access_key_id, _WORD, "one word of ASCII characters"),
+        ("endpoint", place.endpoint, _ENDPOINT, "https://HOST or https://HOST:PORT"),
+        ("region", place.region, _REGION, "a region such as us-east-1"),
+        ("prefix", place.prefix, _PREFIX, "words of letters, digits and ._- with / between"),
+    ):
+        if not form.fullmatch(value):
+            return f"{key}: expected {expected}"
     return None
 
 

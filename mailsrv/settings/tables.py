@@ -93,14 +93,11 @@ class Primary(_Table, frozen=True):
     """Where this primary's token is; once loaded never None: ``link.token_file`` if not given."""
 
 
-class Bucket(_Table, frozen=True):
-    """A bucket of an S3-compatible store."""
+class BucketPlace(_Table, frozen=True):
+    """A bucket of an S3-compatible store, and who uses it there."""
 
     bucket: str
     access_key_id: str
-    secret_file: Path
-    """Where the secret access key is: one line."""
-
     endpoint: str = ""
     """URL of the store; empty: Amazon's own for the region."""
 
@@ -110,6 +107,13 @@ class Bucket(_Table, frozen=True):
 
     style: Literal["path", "host"] = "path"
     """Whether the bucket is named in the path or in the host of a URL."""
+
+
+class Bucket(BucketPlace, frozen=True, kw_only=True):
+    """One that the configuration names."""
+
+    secret_file: Path
+    """Where the secret access key is: one line."""
 
 
 class Backup(_Table, frozen=True):

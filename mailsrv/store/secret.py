@@ -4,12 +4,19 @@ The secret opens no mailbox. The file key keeps the waiting mail's sizes and ids
 the volume; its contents are sealed to the owner. Derivation is HKDF-SHA256 (rfc5869).
 """
 
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from mailsrv.errors import SealBroken
 from mailsrv.keys.filekey import SALT_LENGTH, FileKey
 from mailsrv.keys.scram import CHOSEN_ITERATIONS, GENERATED_ITERATIONS
 from mailsrv.store.values import ScramChallenge
+
+_NONCE = 12
 
 
 class ServerSecret:
@@ -32,6 +39,22 @@ class ServerSecret:
         chosen = material[SALT_LENGTH] % 4 == 0
         iterations = CHOSEN_ITERATIONS if chosen else GENERATED_ITERATIONS
         return ScramChallenge(salt=material[:SALT_LENGTH], iterations=iterations)
+
+    def seal(self, purpose: bytes, subject: str, data: bytes) -> bytes:
+        """Seal what this server alone shall read; ``purpose`` and ``subject`` say of what it is."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + self._cipher(purpose, subject).encrypt(nonce, data, None)
+
+    def unseal(self, purpose: bytes, subject: str, sealed: bytes) -> bytes:
+        """Open it. SealBroken with another secret, purpose or subject, and for damaged octets."""
+        try:
+            return self._cipher(purpose, subject).decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
+        except (InvalidTag, ValueError):
+            raise SealBroken("sealed octets do not open with the secret of this server") from None
+
+    def _cipher(self, purpose: bytes, subject: str) -> ChaCha20Poly1305:
+        # a key of its own for each subject: what is sealed for one opens for no other
+        return ChaCha20Poly1305(self._derive(b"seal " + purpose, subject.encode(), 32))
 
     def _derive(self, purpose: bytes, subject: bytes, length: int) -> bytes:
         info = b"mailsrv " + purpose + b"\0" + subject
