@@ -5,11 +5,11 @@ mailbox too. So before a chain of frames goes on it is shown each time that noth
 which was not captured:
 
 * Within a write transaction nobody else writes. Where it begins, the log must have the header
-  that it had, and no frames behind those that are known. If it has another header when it commits,
-  the transaction itself began the log anew; everything before must have been captured.
+  that it had, and nobody may have committed since its frames were counted. If it has another header
+  when it commits, the transaction itself began the log anew; all before must have been captured.
 * When the mailbox is opened, the log must be as it was left: the same header, the last captured
-  frame still in its place. Where no log was left, the main file must have the size and time that
-  it was given then: whoever copies a log to it changes the time.
+  frame still in its place. Or the main file must have the size and time that it was given when no
+  log was left: whoever copies a log to it changes the time.
 * A power cut may take away commits that did not wait for the disk. After one only a mailbox
   without a log counts, and that it has one is on disk before anything is written to it.
 
@@ -50,6 +50,9 @@ class BaseEnd(NamedTuple):
     captured: int
     """Frames of the chain that have to be applied at least."""
 
+    number: int
+    """Of the segment behind them."""
+
     milliseconds: int
 
 
@@ -73,9 +76,7 @@ class Capture:
         self._boot = boot
         self._known = b""
         self._marks: list[tuple[int, int]] = []
-        self._ready = False
-        self._clean = False
-        self._leftover = b""
+        self._counted = False
         self._load(spool.load())
 
     @property
@@ -108,52 +109,51 @@ class Capture:
         if committed > self.end:
             self._mark(committed)
 
-    def begun(self) -> None:
-        """A write transaction has begun: the log stands still, but for what this one writes."""
+    def begun(self, *, counted: bool) -> None:
+        """A write transaction has begun: the log stands still, but for what this one writes.
+
+        ``counted`` says that nobody has committed since ``reach``.
+        """
+        self._counted = False
         with self._breaking():
-            if self.state.closed is not None:
-                self._leave_closed()
+            self._note_writing()
             header = self._log.header()
-            if self.active and header != self._known:
+            # another process may have begun one, and emptied it, where there was none
+            same = header == self._known and (header or self._is_as_closed())
+            if self.active and not same:
                 self.break_off("another process began the log anew")
             self._known = header
-            self._clean = self._is_clean(header)
-            self._ready = True
-
-    def rolled_back(self) -> None:
-        """It is about to be undone: what it has written to the log stays there for now."""
-        with self._breaking():
-            self._leftover = self._log.frame_header(self.end + 1)
-        self._ready = False
+            self._counted = counted
 
     def committed(self, frame: int) -> None:
         """It has been committed; the log has so many frames now."""
         with self._breaking():
-            header = self._log.header()
-            anew = header != self._known
-            if anew and self.active:
-                if self._ready and self._clean and self.state.frame == self.end:
-                    self._begin_log(header)
-                else:
-                    self.break_off("the log began anew before all of it was captured")
-            if anew:
-                self._marks.clear()
-            self._known = header
+            anew = self._look_for_beginning()
             self._mark(frame)
             if self.active:
-                self.spool.note(header, *self._marks[-1], anew=anew)
+                self.spool.note(self._known, *self._marks[-1], anew=anew)
         self.end = frame
-        self._ready, self._leftover = False, b""
+        self._counted = False
+
+    def undone(self) -> None:
+        """It is about to be undone; but what it began anew stays so."""
+        with self._breaking():
+            if self._look_for_beginning():
+                self.end = 0
+                if self.active:
+                    self.spool.note(self._known, 0, self._milliseconds(), anew=True)
+        self._counted = False
 
     def emptied(self) -> None:
         """All of the log, captured, is in the main file, and the log has no frame now."""
-        self.end, self._leftover = 0, b""
+        self.end = 0
         self._marks.clear()
         with self._breaking():
             self._known = self._log.header()
             if self.active:
                 self.spool.forget_marks()
                 self._begin_log(self._known, set_stamp(self.path))
+                self.state = replace(self.state, writing=False)
                 self._save()
 
     def let_go(self) -> None:
@@ -166,8 +166,6 @@ class Capture:
     def capture(self) -> None:
         """Copy all committed frames to segments. What fails ends the chain, never the mailbox."""
         with self._breaking():
-            if self.behind and self.state.closed is not None:
-                self._leave_closed()
             while self.behind:
                 self._capture_some()
 
@@ -217,12 +215,12 @@ class Capture:
         return BaseStart(state.chain, state.alias, state.first, self._milliseconds())
 
     def end_base(self, start: BaseStart) -> BaseEnd | None:
-        """The main file was copied. None when it cannot be shown that all frames are there."""
+        """The main file was copied. None when it cannot be shown now that all frames are there."""
         self.capture()
         state = self.state
         with self._breaking():
             if state.chain == start.chain and self._is_unchanged():
-                return BaseEnd(state.captured, max(start.milliseconds, state.moment))
+                return BaseEnd(state.captured, state.number, max(start.milliseconds, state.moment))
         return None
 
     # Behind these
@@ -236,15 +234,15 @@ class Capture:
         self.state = state
         if not state.chain:
             return
-        if state.closed is None:
-            log, marks = self.spool.marks()
-            if log and log != state.log:
-                # written by who had shown that the log began anew after all had been captured
-                self._begin_log(log)
-            self._marks = [one for one in marks if one[0] > self.state.frame]
-            self.end = self._marks[-1][0] if self._marks else self.state.frame
+        log, marks = self.spool.marks()
+        if log and log != state.log:
+            # written by who had shown that the log began anew after all had been captured
+            self._begin_log(log, state.closed)
+        self._marks = [one for one in marks if one[0] > self.state.frame]
+        self.end = self._marks[-1][0] if self._marks else self.state.frame
         self._known = self.state.log
-        if state.boot != self._boot and (state.closed is None or state.shipped != state.number):
+        whole = state.closed is not None and not state.writing and state.shipped == state.number
+        if state.boot != self._boot and not whole:
             self.break_off("the operating system was started again while the mailbox was open")
 
     def _discard(self, which: Callable[[str, int], bool]) -> None:
@@ -252,6 +250,20 @@ class Capture:
             if which(one.chain, one.number):
                 with suppress(OSError):
                     one.path.unlink(missing_ok=True)
+
+    def _look_for_beginning(self) -> bool:
+        """Whether the transaction under way began the log anew."""
+        header = self._log.header()
+        if header == self._known:
+            return False
+        if self.active:
+            if self._counted and self.state.frame == self.end:
+                self._begin_log(header, self.state.closed)
+            else:
+                self.break_off("the log began anew before all of it was captured")
+        self._known = header
+        self._marks.clear()
+        return True
 
     def _begin_log(self, header: bytes, closed: Stamp | None = None) -> None:
         """What is captured next is the first frame of the log with this header."""
@@ -263,31 +275,31 @@ class Capture:
     def _continues(self, header: bytes, committed: int) -> bool:
         """Whether what the opened mailbox has is what was left, and perhaps more."""
         state = self.state
-        if state.closed is not None:
-            # whatever is in the log came since
-            return stamp(self.path) == state.closed
+        if self._is_as_closed():
+            return True  # whatever is in the log came since
         known = bool(header) and header == state.log
         return known and committed >= state.frame and self._is_in_place()
+
+    def _is_as_closed(self) -> bool:
+        """Whether nothing got into the main file since it had all of the log."""
+        return self.state.closed is not None and stamp(self.path) == self.state.closed
 
     def _is_in_place(self) -> bool:
         state = self.state
         return not state.frame or self._log.frame_header(state.frame) == state.last
 
-    def _is_clean(self, header: bytes) -> bool:
-        """Whether the log has no frames behind those that are known to be committed."""
-        following = self._log.frame_header(self.end + 1)
-        return not frames.belongs(following, header) or following == self._leftover
-
     def _is_unchanged(self) -> bool:
-        header, closed = self._log.header(), self.state.closed
-        known = header == self._known and self._is_clean(header)
-        return known and (closed is None or stamp(self.path) == closed)
+        """Whether the log has no frames that are not known; also not of who gave up a write."""
+        header = self._log.header()
+        if header != self._known or frames.belongs(self._log.frame_header(self.end + 1), header):
+            return False
+        return self.state.closed is None or self._is_as_closed()
 
-    def _leave_closed(self) -> None:
+    def _note_writing(self) -> None:
         """That the mailbox is written to is on disk before it is."""
-        self.spool.forget_marks()
-        self.state = replace(self.state, closed=None)
-        self._save(durable=True)
+        if self.state.closed is not None and not self.state.writing:
+            self.state = replace(self.state, writing=True)
+            self._save(durable=True)
 
     def _capture_some(self) -> None:
         frame = self.state.frame
@@ -313,6 +325,7 @@ class Capture:
             log=header,
             frame=last,
             last=last_header,
+            closed=None,
         )
         self._save()
         self._marks = [one for one in self._marks if one[0] > last]

@@ -17,7 +17,7 @@ from mailsrv.errors import MailboxBusy, MailsrvError
 from mailsrv.mailbox import failed_syncs, sql
 from mailsrv.mailbox.capture import Capture
 from mailsrv.mailbox.connection import BUSY_MILLISECONDS
-from mailsrv.mailbox.spool import Spool
+from mailsrv.mailbox.spool import Spool, State
 
 CHECKPOINT_FRAMES = 1000
 """Of new frames in the log, after which they are copied to the main file, as SQLite does."""
@@ -31,8 +31,8 @@ class Keeper(Protocol):
         """Around a write transaction. MailboxBusy."""
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Inside it."""
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
+        """Inside it, before it is committed or rolled back."""
 
     def empty(self, connection: apsw.Connection) -> bool:
         """Copy the whole log, empty it; False when others are in the way."""
@@ -49,7 +49,7 @@ class Unkept:
         yield
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
         yield
 
     def empty(self, connection: apsw.Connection) -> bool:
@@ -67,12 +67,35 @@ class LogKeeper:
         self._turns = threading.RLock()
         self._connections: set[apsw.Connection] = set()
         self._checkpointed = 0
+        self._counted = 0
         self._over = False
+        self.uploading = threading.Lock()
+        """For who uploads segments, which go in their order."""
 
     @property
     def path(self) -> Path:
         """Of the mailbox."""
         return self._capture.path
+
+    @property
+    def spool(self) -> Spool:
+        """Where its segments wait."""
+        return self._capture.spool
+
+    @property
+    def state(self) -> State:
+        """How far it was captured."""
+        return self._capture.state
+
+    @property
+    def problem(self) -> str:
+        """Why the last chain ended."""
+        return self._capture.problem
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are open."""
+        return bool(self._connections)
 
     def attach(self, connection: apsw.Connection) -> bool:
         """Before the connection writes. False when this keeper was given up. What SQLite raises."""
@@ -105,12 +128,12 @@ class LogKeeper:
             self._turns.release()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        self._capture.begun()
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
+        self._capture.begun(counted=_version(connection) == self._counted)
         try:
             yield
         except BaseException:
-            self._capture.rolled_back()
+            self._capture.undone()
             raise
 
     def empty(self, connection: apsw.Connection) -> bool:
@@ -163,6 +186,7 @@ class LogKeeper:
 
     def _look(self, connection: apsw.Connection) -> None:
         """What others have done since the last turn, in time for the next commit."""
+        self._counted = _version(connection)
         committed, copied = _frames(connection)
         self._capture.reach(committed)
         if committed == copied and self._capture.behind:
@@ -220,11 +244,20 @@ class LogKeepers:
                 keeper = self._keepers[path.stem] = LogKeeper(capture)
             return keeper
 
-    def forget(self, keeper: LogKeeper) -> None:
-        """Keep no more of a mailbox that is closed than what is on the volume."""
+    def left(self) -> list[str]:
+        """Names (without suffix) of the mailbox files of which something is on the volume."""
+        try:
+            return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def forget(self, keeper: LogKeeper, *, remove: bool = False) -> None:
+        """Keep no more of a mailbox that is closed than what is on the volume, or not even that."""
         with self._lock:
-            if keeper.give_up() and self._keepers.get(keeper.path.stem) is keeper:
-                del self._keepers[keeper.path.stem]
+            if keeper.give_up():
+                self._keepers.pop(keeper.path.stem, None)
+                if remove:
+                    keeper.spool.remove()
 
     def all(self) -> list[LogKeeper]:
         """Those that are known."""

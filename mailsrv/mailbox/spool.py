@@ -68,7 +68,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """Header of the last of them."""
 
     closed: tuple[int, int] | None = None
-    """Size and time of the main file when it was closed with all of the log in it."""
+    """Size and time of the main file when all of the log was in it, until frames are captured."""
+
+    writing: bool = False
+    """Whether it may have been written to since then."""
 
     base: int = 0
     """Number of the first segment that belongs to the newest base; 0: the chain has none."""

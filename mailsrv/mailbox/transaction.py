@@ -146,7 +146,7 @@ class Database:
         writer = Writer(connection, self.now(), durable=durable)
         with translated(connection), self.keeper.turn(connection):
             self._synchronise(durable=durable)
-            with failed_syncs.writing(connection), self.keeper.transaction():
+            with failed_syncs.writing(connection), self.keeper.transaction(connection):
                 self.fence()
                 yield writer
 
