@@ -4,10 +4,9 @@ Whatever it is, it becomes a new file on the volume, encrypted as it came; its o
 opens that, or nothing.
 """
 
-import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -18,13 +17,11 @@ from mailsrv.backup.copies import fetch_copy, list_copies
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, iso
 from mailsrv.backup.objects.files import PIECE, new_file
-from mailsrv.errors import BackupDamaged, InvalidInput, NoSuchBackup
+from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.keys.filekey import SALT_LENGTH, FileKey, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.store.volume import Volume, naming
-
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Source(Protocol):
@@ -233,27 +230,6 @@ def key_of(path: Path, password: str) -> FileKey:
     if len(salt) < SALT_LENGTH:
         raise BackupDamaged("the backup is cut short")
     return derive_file_key(password, salt)
-
-
-def parse_moment(text: str, now: datetime) -> datetime:
-    """A moment that an owner asks for: ISO 8601 with Z or an offset; a date is the end of its day.
-
-    InvalidInput, also when it has not come yet.
-    """
-    expected = f"--at: expected a time such as {iso(now)}, or a date, got {text}"
-    try:
-        if _DATE.fullmatch(text):
-            day = datetime.fromisoformat(f"{text}T00:00:00Z")
-            moment = min(day + timedelta(days=1, seconds=-1), max(now, day))
-        else:
-            moment = datetime.fromisoformat(text)
-    except (OverflowError, ValueError):
-        raise InvalidInput(expected) from None
-    if moment.tzinfo is None:
-        raise InvalidInput(f"{expected}: without Z or an offset it may mean several moments")
-    if moment > now:
-        raise InvalidInput(f"--at: {text} has not come yet: now it is {iso(now)}")
-    return moment.astimezone(UTC)
 
 
 def _copy(source: Path, target: Path) -> None:

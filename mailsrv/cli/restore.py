@@ -13,8 +13,9 @@ import click
 
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.machine import Machine, Outcome
+from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.restore import Restore, Restored
-from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source, parse_moment
+from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source
 from mailsrv.backup.stores import BackupStores
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
