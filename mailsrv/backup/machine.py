@@ -18,7 +18,7 @@ from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.sources import Backups, Fetched
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
 from mailsrv.directory.values import DEFAULT_PRIMARY
-from mailsrv.errors import MailsrvError, NoSuchBackup
+from mailsrv.errors import MailsrvError
 from mailsrv.store.changing import Changing, iso
 from mailsrv.store.volume import Volume, sync_folder
 
@@ -33,6 +33,7 @@ class Outcome:
     """What became of one mailbox.
 
     ``password``: there is a backup, but perhaps under another key: its owner has to restore it.
+    ``problem`` is why it failed, or why what was restored is not the newest.
     """
 
     address: str
@@ -95,13 +96,15 @@ class Machine(Changing):
         stores = self._stores(alias)
         if not stores:
             return Outcome(alias.address, "failed", problem="its backups are kept nowhere")
-        try:
-            backups = Backups.of(stores, alias.id, self._now(), self._same_key(alias, record))
-        except NoSuchBackup:
-            others = Backups.of(stores, alias.id, self._now())
-            return Outcome(alias.address, "password", others.newest)
+        every = Backups.of(stores, alias.id, self._now())
+        backups = every.only(self._same_key(alias, record))
+        if backups is None:
+            return Outcome(alias.address, "password", every.newest)
         fetched = self._bring(alias, record, backups)
-        return Outcome(alias.address, "restored", fetched.taken, fetched.problem)
+        problem = fetched.problem
+        if every.newest > fetched.taken and not problem:
+            problem = f"there is a newer backup, of {every.newest}, with another password"
+        return Outcome(alias.address, "restored", fetched.taken, problem)
 
     def _bring(self, alias: Alias, record: MailboxRecord, backups: Backups) -> Fetched:
         with self._new_file(alias) as file_id:

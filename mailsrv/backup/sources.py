@@ -71,42 +71,42 @@ class Backups:
 
     alias: str
     moment: datetime
-    copy: _Copy | None
-    """The newest."""
-    chain: _Chain | None
-    """The newest, which may reach further than the copy, or not so far."""
+    copies: tuple[_Copy, ...]
+    chains: tuple[_Chain, ...]
 
     @classmethod
-    def of(
-        cls,
-        stores: Sequence[IObjectStore],
-        alias: str,
-        moment: datetime,
-        files: Collection[str] | None = None,
-    ) -> Self:
-        """Look it up. ``files``: only backups of these files. NoSuchBackup says what there is."""
+    def of(cls, stores: Sequence[IObjectStore], alias: str, moment: datetime) -> Self:
+        """Look it up. NoSuchBackup says what there is."""
         copies = [_Copy(store, one) for store in stores for one in list_copies(store, alias)]
         chains = [_Chain(store, one) for store in stores for one in list_chains(store, alias)]
-        if files is not None:
-            copies = [one for one in copies if one.manifest.mailbox in files]
-            chains = [one for one in chains if one.chain.mailbox in files]
         found = cls(
             alias,
             moment,
-            max(
-                (one for one in copies if one.manifest.taken <= iso(moment)),
-                key=lambda one: one.manifest.taken,
-                default=None,
-            ),
-            max(
-                (one for one in chains if one.chain.earliest <= moment),
-                key=lambda one: one.chain.earliest,
-                default=None,
-            ),
+            tuple(one for one in copies if one.manifest.taken <= iso(moment)),
+            tuple(one for one in chains if one.chain.earliest <= moment),
         )
-        if found.copy is None and found.chain is None:
+        if not found.copies and not found.chains:
             raise NoSuchBackup(_none(copies, chains, moment))
         return found
+
+    def only(self, files: Collection[str]) -> "Backups | None":
+        """Those of these files; None when there are none."""
+        found = attrs.evolve(
+            self,
+            copies=tuple(one for one in self.copies if one.manifest.mailbox in files),
+            chains=tuple(one for one in self.chains if one.chain.mailbox in files),
+        )
+        return found if found.copies or found.chains else None
+
+    @property
+    def copy(self) -> _Copy | None:
+        """The newest."""
+        return max(self.copies, key=lambda one: one.manifest.taken, default=None)
+
+    @property
+    def chain(self) -> _Chain | None:
+        """The newest, which may reach further than the copy, or not so far."""
+        return max(self.chains, key=lambda one: one.chain.earliest, default=None)
 
     @property
     def mailbox(self) -> str | None:
@@ -117,35 +117,35 @@ class Backups:
 
     @property
     def newest(self) -> str:
-        """When the newest copy was taken, or else the chain began."""
-        if self.copy is not None:
-            return self.copy.manifest.taken
-        return iso(self.chain.chain.earliest) if self.chain is not None else ""
+        """When the newest copy was taken, or the newest chain began: what comes is not older."""
+        times = [one.manifest.taken for one in self.copies]
+        return max(times + [iso(one.chain.earliest) for one in self.chains])
 
     def fetch(self, path: Path) -> Fetched:
         """Write what is closest to the moment to a new file at ``path``."""
-        problem = ""
+        copy, problem = self.copy, ""
         try:
             found = self._fetch_log(path)
         except (BackupDamaged, NoSuchBackup) as error:
-            if self.copy is None:
+            if copy is None:
                 raise
             found, problem = None, str(error)
-        if found is not None and (self.copy is None or found.taken >= self.copy.manifest.taken):
+        if found is not None and (copy is None or found.taken >= copy.manifest.taken):
             return found
         path.unlink(missing_ok=True)
-        if self.copy is None:
+        if copy is None:
             raise NoSuchBackup("what is kept is of another file")
-        manifest = self.copy.manifest
-        fetch_copy(self.copy.store, manifest, path)
+        manifest = copy.manifest
+        fetch_copy(copy.store, manifest, path)
         return Fetched(manifest.mailbox, manifest.taken, manifest.digest, problem)
 
     def _fetch_log(self, path: Path) -> Fetched | None:
         """By the chain, unless that turns out to be of another file."""
-        if self.chain is None:
+        newest = self.chain
+        if newest is None:
             return None
-        log = restore_at(self.chain.store, self.alias, self.moment, path)
-        if log.mailbox != self.chain.chain.mailbox:
+        log = restore_at(newest.store, self.alias, self.moment, path)
+        if log.mailbox != newest.chain.mailbox:
             return None
         return Fetched(log.mailbox, iso(log.reached))
 

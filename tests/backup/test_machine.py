@@ -1,6 +1,7 @@
 """A volume is lost: all mailboxes come back from their backups, without anybody's password."""
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -12,7 +13,7 @@ from mailsrv.backup.sources import Backups, FromStore
 from mailsrv.errors import BackupStoreFailed, InvalidInput
 from mailsrv.store.volume import Volume
 from tests.backup.world import ADDRESS, KeepingCase
-from tests.store.world import now
+from tests.store.world import World, now
 
 OTHERS = ("a@example.com", "b@example.com", "c@example.com")
 
@@ -91,11 +92,36 @@ class RestoreAllTests(MachineCase):
         restorer.restore(ADDRESS, source, self.password, lambda: new)
         self.assertEqual(self.read(new), ["one", "two"])
 
-    def test_a_newer_backup_of_another_file_does_not_hide_it(self) -> None:
-        self.world.lifecycle.change_password(ADDRESS, self.password)
-        self.keeping.back_up(ADDRESS, self.world.lifecycle.start_over(ADDRESS))
+    def test_a_newer_backup_of_another_file_is_told_of(self) -> None:
+        """The directory is from a dump that is older than a change of the password."""
+        dump: list[bytes] = []
+        self.world.directory.dump(dump.append)
+        new = self.world.lifecycle.change_password(ADDRESS, self.password).password
+        newer = self.keeping.back_up(ADDRESS, new, now() + timedelta(seconds=1))
+        self.lose()
+        base = Path(self.mktemp())
+        self.keeping.world = self.world = World(base)
+        self.addCleanup(self.world.directory.close)
+        self.world.volume.prepare()
+        self.world.directory.load(dump)
+        moment = lambda: now() + timedelta(seconds=2)  # noqa: E731
+        self.machine = Machine(
+            self.world.directory, self.world.volume, moment, lambda _: [self.keeping.store]
+        )
+        outcome = self.run_all()[ADDRESS]
+        self.assertEqual(outcome.state, "restored")
+        self.assertIn(f"a newer backup, of {newer.taken}", outcome.problem)
+        self.assertEqual(self.read(), ["one", "two"])
+
+    def test_waiting_mail_that_was_saved_is_read(self) -> None:
+        public_key = self.keeping.opened(ADDRESS, self.password).public_key
+        self.keeping.wait(ADDRESS, public_key, "waits")
+        path = self.world.volume.waiting(public_key)
+        saved = path.read_bytes()
         self.lose()
         self.assertEqual(self.states(), {ADDRESS: "restored"})
+        path.write_bytes(saved)
+        self.assertEqual(self.read(), ["one", "two", "waits"])
 
     def test_lost_again_before_anybody_came(self) -> None:
         for _ in range(3):
