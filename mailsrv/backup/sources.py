@@ -38,17 +38,13 @@ class Source(Protocol):
         nothing is left then.
         """
 
-    def check(self, digest: bytes) -> None:
-        """Compare the digest of the content with that of the original. BackupDamaged."""
-
 
 @attrs.frozen
 class Fetched:
-    """What came: of which file, and how it was when. The digest is that of a copy's content."""
+    """What came: of which file, and as it was when."""
 
     mailbox: str
     taken: str
-    digest: str | None = None
     problem: str = ""
     """Why it is not younger, when what came later could not be used."""
 
@@ -137,7 +133,7 @@ class Backups:
             raise NoSuchBackup("what is kept is of another file")
         manifest = copy.manifest
         fetch_copy(copy.store, manifest, path)
-        return Fetched(manifest.mailbox, manifest.taken, manifest.digest, problem)
+        return Fetched(manifest.mailbox, manifest.taken, problem)
 
     def _fetch_log(self, path: Path) -> Fetched | None:
         """By the chain, unless that turns out to be of another file."""
@@ -157,25 +153,18 @@ def _none(copies: list[_Copy], chains: list[_Chain], moment: datetime) -> str:
     return f"no backup of {iso(moment)} or before is kept: the oldest is of {min(oldest)}"
 
 
-@attrs.define
+@attrs.frozen
 class FromStore:
     """What is kept of an alias at a moment."""
 
     backups: Backups
-    fetched: Fetched | None = None
 
     @property
     def mailbox(self) -> str | None:
         return self.backups.mailbox
 
     def fetch(self, path: Path) -> Fetched:
-        self.fetched = self.backups.fetch(path)
-        return self.fetched
-
-    def check(self, digest: bytes) -> None:
-        expected = self.fetched.digest if self.fetched is not None else None
-        if expected not in (None, digest.hex()):
-            raise BackupDamaged("the backup holds something else than the mailbox did")
+        return self.backups.fetch(path)
 
 
 @attrs.frozen
@@ -199,9 +188,6 @@ class FromFile:
                 one.unlink(missing_ok=True)
             raise
 
-    def check(self, digest: bytes) -> None:
-        """Nothing is known of it."""
-
 
 @attrs.frozen
 class FromArchive:
@@ -218,9 +204,6 @@ class FromArchive:
         # not copied octet by octet: a session that has not ended yet may be writing
         with Mailbox.open(source, key, self.now) as mailbox:
             copy_under_new_key(mailbox, path, key)
-
-    def check(self, digest: bytes) -> None:
-        """It was compared while it was copied."""
 
 
 def key_of(path: Path, password: str) -> FileKey:

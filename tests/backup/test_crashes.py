@@ -23,7 +23,7 @@ class TestCrashes(SynchronousTestCase):
         return int(done.stdout)
 
     def test_restore(self) -> None:
-        self.assertGreater(self.crash("restore", 29), 8)
+        self.assertGreater(self.crash("restore", 41), 8)
 
     def test_machine(self) -> None:
-        self.assertGreater(self.crash("machine", 19), 8)
+        self.assertGreater(self.crash("machine", 31), 6)

@@ -332,9 +332,14 @@ class RefusalTests(RestoreCase):
         )
         self.assertEqual(self.world.files(), before)
 
-    def test_a_backup_of_something_else(self) -> None:
-        with mock.patch.object(FromStore, "check", side_effect=BackupDamaged("something else")):
-            self.refused(BackupDamaged)
+    def test_one_of_an_older_version_is_mended_first(self) -> None:
+        path = self.keeping.folder / self.manifest.name
+        path.chmod(0o600)
+        key = self.keeping.opened(ADDRESS, self.password).key
+        with Mailbox.open(path, key, now) as mailbox:
+            mailbox.connection.execute("ALTER TABLE folder DROP COLUMN deleted")
+        self.restorer.restore(ADDRESS, self.downloaded(), self.password, not_asked)
+        self.assertEqual(self.read(), ["one", "two"])
 
     def test_what_is_no_backup(self) -> None:
         path = Path(self.mktemp())
