@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 class TestCrashes(SynchronousTestCase):
     def crash(self, scenario: str, stride: int) -> int:
-        """How many children died; the scenes check themselves (see ``crashes``)."""
+        """How many children died; the scenes check themselves (see ``restore_crashes``)."""
         base = os.path.abspath(self.mktemp())
-        command = [sys.executable, "-m", "tests.backup.crashes", scenario, base]
+        command = [sys.executable, "-m", "tests.backup.restore_crashes", scenario, base]
         command.append("1" if SOAK else str(stride))
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])

@@ -1,6 +1,6 @@
 """Kill a restore at one line after another of what it does, then look at what is left.
 
-``python -m tests.backup.crashes SCENARIO BASE STRIDE``, as ``tests.store.crashes``.
+``python -m tests.backup.restore_crashes SCENARIO BASE STRIDE``, as ``tests.store.crashes``.
 """
 
 import shutil
