@@ -12,7 +12,11 @@ from twisted.trial.unittest import TestCase
 from mailsrv.backup.copies import list_copies
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.metrics import Metrics
+from mailsrv.backup.schedule import slot_after
 from mailsrv.errors import BackupStoreFailed, InvalidInput, Unavailable
+from mailsrv.keys.filekey import FileKey
+from mailsrv.mailbox import snapshot
+from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.service import backups
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
@@ -60,7 +64,7 @@ class BackupsCase(StoreCase):
             world.directory, world.volume, FakeStores(self.objects), self.backup, self.now
         )
         self.watch = Watch(settings, world.directory, self.store, metrics, reactor, self.now)
-        return Backups(self.store, self.daily, self.watch, metrics, reactor)
+        return Backups(self.store, self.backup, lambda: self.daily, self.watch, metrics, reactor)
 
     async def stopped(self) -> None:
         if self.objects.wait is not None:
@@ -90,9 +94,11 @@ class ScheduleTests(BackupsCase):
     async def test_due_while_somebody_is_there(self) -> None:
         access = await self.enter()
         await self.add_message(access, "a")
-        self.later(hours=1)
-        self.assertEqual(self.objects.calls, [])
-        self.later(days=1)
+        await until(lambda: self.service._schedule.knows(self.alias))
+        self.moment = slot_after(self.alias, self.moment, timedelta(days=1))
+        self.later(seconds=-1)
+        self.assertEqual(self.service._jobs, {})
+        self.later(seconds=1)
         await until(lambda: self.sample("mailsrv_backups_total", outcome="taken") == 1)
         self.assertEqual(self.copies(), 1)
         self.later(days=1)
@@ -219,6 +225,27 @@ class StopTests(BackupsCase):
         for one in asked:
             await self.fails(Unavailable, one)
         self.assertEqual(list(self.daily.folder.iterdir()), [])
+
+    async def test_what_is_being_copied_is_waited_for(self) -> None:
+        begun, go_on = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+        take = snapshot.take
+
+        def take_slowly(mailbox: Mailbox, key: FileKey, target: Path) -> snapshot.Snapshot:
+            begun.set()
+            go_on.wait(60)
+            return take(mailbox, key, target)
+
+        self.patch(snapshot, "take", take_slowly)
+        asked = self.store.back_up(await self.enter())
+        await until(begun.is_set)
+        stopping = self.service.stopService()
+        self.assertFalse(stopping.called)
+        go_on.set()
+        await stopping
+        await self.fails(Unavailable, asked)
+        self.assertEqual(list(self.daily.folder.iterdir()), [])
+        self.assertNotIn("put", self.objects.calls)
 
 
 class AlarmTests(BackupsCase):

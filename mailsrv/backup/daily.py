@@ -29,7 +29,14 @@ from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, Directory
-from mailsrv.errors import DiskFull, InvalidInput, MailboxBusy, MailsrvError, NoSuchBackup
+from mailsrv.errors import (
+    DiskFull,
+    InvalidInput,
+    MailboxBusy,
+    MailsrvError,
+    NoSuchAlias,
+    NoSuchBackup,
+)
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
@@ -185,16 +192,14 @@ class Turn:
         """Bring the copy into the store, or see that the last one is there, and note it.
 
         BackupStoreFailed; NoSuchBackup when the last copy has gone from the store: then it is
-        noted that another one is wanted.
+        noted that another one is wanted; NoSuchAlias, and nothing is kept, when it was erased.
         """
-        made, directory = self._manifest, self._daily.directory
+        made = self._manifest
         if made is None:
             return self._unchanged()
         put_copy(self._store, self._path, made)
         if not self.ended:
-            directory.note_backup(
-                self.alias.id, made.mailbox, bytes.fromhex(made.digest), made.taken
-            )
+            self._note(made)
         return Outcome("taken", made.taken, made.octets)
 
     def prune(self) -> int:
@@ -221,6 +226,15 @@ class Turn:
         """Remove the copy from here and give the turn back. May be called twice."""
         self.ended = True
         self._stack.close()
+
+    def _note(self, made: CopyManifest) -> None:
+        digest = bytes.fromhex(made.digest)
+        try:
+            self._daily.directory.note_backup(self.alias.id, made.mailbox, digest, made.taken)
+        except NoSuchAlias:
+            # erased meanwhile: nobody would remove it later
+            remove_copy(self._store, made)
+            raise
 
     def _unchanged(self) -> Outcome:
         """Nobody compares with a copy that somebody has taken away."""

@@ -13,6 +13,7 @@ from mailsrv.cli import (
     primaries,
     restore,
     serve,
+    undelete,
 )
 from mailsrv.cli.main import main
 
@@ -30,4 +31,5 @@ __all__ = [
     "primaries",
     "restore",
     "serve",
+    "undelete",
 ]

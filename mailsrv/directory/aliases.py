@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, delete, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from mailsrv.directory import schema
@@ -20,7 +20,7 @@ class Aliases(Part):
         super().__init__(*args)
         # Every recipient of every message asks this, most of them for an address as it is.
         self._find_address = self._database.lookup(
-            _ALIASES.where(schema.alias.c.address == bindparam("address"))
+            ALIASES.where(schema.alias.c.address == bindparam("address"))
         )
 
     def add_alias(
@@ -33,7 +33,8 @@ class Aliases(Part):
     ) -> Alias:
         """Add an alias; ``*@example.com`` takes what no other alias of the domain takes.
 
-        ``primary`` names the one that shall serve it. AlreadyExists, NoSuchDomain, InvalidInput.
+        ``primary`` names the one that shall serve it. AlreadyExists, as long too as a deleted
+        one of that address is not erased; NoSuchDomain, InvalidInput.
         """
         parsed = parse(address)
         made = Alias(
@@ -46,6 +47,7 @@ class Aliases(Part):
         )
         with self._database.writing() as connection:
             domain_id = _domain_id(connection, parsed.domain)
+            _check_not_deleted(connection, made.address)
             try:
                 _insert(connection, made, domain_id)
             except IntegrityError:
@@ -54,19 +56,19 @@ class Aliases(Part):
 
     def aliases(self, domain: str | None = None) -> list[Alias]:
         """Return all aliases, or those of one domain, by domain and address. NoSuchDomain."""
-        query = _ALIASES
+        query = ALIASES
         with self._database.reading() as connection:
             if domain is not None:
                 domain_id = _domain_id(connection, normalise_domain(domain))
                 query = query.where(schema.alias.c.domain_id == domain_id)
-            found = [_alias(row) for row in connection.execute(query)]
+            found = [as_alias(row) for row in connection.execute(query)]
         return sorted(found, key=lambda one: (one.domain, one.address))
 
     def alias(self, address: str) -> Alias:
         """Return the alias of exactly this address. NoSuchAlias, NoSuchDomain, InvalidInput."""
         parsed = parse(address)
         with self._database.reading() as connection:
-            found = _first(connection, _ALIASES.where(schema.alias.c.address == str(parsed)))
+            found = _first(connection, ALIASES.where(schema.alias.c.address == str(parsed)))
             if found is None:
                 raise _unknown(connection, parsed)
         return found
@@ -74,7 +76,7 @@ class Aliases(Part):
     def alias_by_id(self, alias_id: str) -> Alias:
         """Return the alias of an ObjectID. NoSuchAlias."""
         with self._database.reading() as connection:
-            found = _first(connection, _ALIASES.where(schema.alias.c.id == alias_id))
+            found = _first(connection, ALIASES.where(schema.alias.c.id == alias_id))
         if found is None:
             raise NoSuchAlias("no such alias")
         return found
@@ -89,35 +91,33 @@ class Aliases(Part):
             if changed.rowcount == 0:
                 raise NoSuchAlias("no such alias")
 
-    def delete_alias(self, alias_id: str) -> list[str]:
-        """Delete an alias with its credentials; return the ids of its files, archives included.
-
-        The files are the caller's to remove; until ``forget_mailbox`` they stay among
-        ``discarded_mailboxes``. NoSuchAlias.
-        """
-        files = schema.mailbox
+    def touch(self, alias_id: str) -> None:
+        """Tell the server that the mailbox was written to beside it. NoSuchAlias."""
+        table = schema.alias
         with self._database.writing() as connection:
-            mine = files.c.alias_id == alias_id
-            ids = list(connection.execute(select(files.c.id).where(mine)).scalars())
-            connection.execute(update(files).where(mine).values(state=_STATE_WITHOUT_ALIAS))
-            gone = connection.execute(delete(schema.alias).where(schema.alias.c.id == alias_id))
-            if gone.rowcount == 0:
+            changed = connection.execute(
+                update(table).where(table.c.id == alias_id).values(touched=table.c.touched + 1)
+            )
+            if changed.rowcount == 0:
                 raise NoSuchAlias("no such alias")
-        return ids
 
     def resolve(self, address: str) -> tuple[Alias, str | None]:
         """Return where mail for an address goes, and its plus detail.
 
         An alias of exactly this address wins, then the address without "+detail", then the
         domain's catch-all. NoSuchAlias, NoSuchDomain, AliasDisabled; NoSuchAlias too for what
-        is no address.
+        is no address, and for an alias that was deleted: senders shall forget it (rfc3463:
+        5.1.1), as they will have to. Until it is erased its mail does not fall to the catch-all,
+        since its owner may come back.
         """
         parsed = _parse_from_outside(address)
         base, detail = parsed.without_detail() or (str(parsed), None)
         for candidate, rest in ((str(parsed), None), (base, detail), (parsed.catch_all(), detail)):
             row = self._find_address(address=candidate)
             if row is not None:
-                found = _alias(row)
+                found = as_alias(row)
+                if found.deleted is not None:
+                    raise NoSuchAlias(f"no such address: {parsed}")
                 if not found.enabled:
                     raise AliasDisabled(f"{found.address} takes no mail at present")
                 return found, rest
@@ -125,23 +125,20 @@ class Aliases(Part):
             raise _unknown(connection, parsed)
 
 
-_STATE_WITHOUT_ALIAS = case(
-    (schema.mailbox.c.state.in_([schema.INCOMING, schema.MOVED, schema.LEFT]), schema.LEFT),
-    else_=schema.DISCARDED,
-)
-
-_ALIASES = select(
+ALIASES = select(
     schema.alias.c.id,
     schema.alias.c.address,
     schema.alias.c.enabled,
     schema.alias.c.quota,
     schema.alias.c.created,
     schema.alias.c.primary,
+    schema.alias.c.deleted,
 )
 
 
-def _alias(row: Iterable[Any]) -> Alias:
-    identity, address, enabled, quota, created, primary = row
+def as_alias(row: Iterable[Any]) -> Alias:
+    """A row of ``ALIASES``."""
+    identity, address, enabled, quota, created, primary, deleted = row
     return Alias(
         id=identity,
         address=address,
@@ -149,12 +146,22 @@ def _alias(row: Iterable[Any]) -> Alias:
         quota=quota,
         created=created,
         primary=primary,
+        deleted=deleted,
     )
 
 
 def _first(connection: Connection, query: Select[Any]) -> Alias | None:
     row = connection.execute(query).first()
-    return None if row is None else _alias(row)
+    return None if row is None else as_alias(row)
+
+
+def _check_not_deleted(connection: Connection, address: str) -> None:
+    found = _first(connection, ALIASES.where(schema.alias.c.address == address))
+    if found is not None and found.deleted is not None:
+        raise AlreadyExists(
+            f"{address} was deleted at {found.deleted} and is not erased yet: "
+            "undelete it, or have it erased now"
+        )
 
 
 def _insert(connection: Connection, made: Alias, domain_id: str) -> None:

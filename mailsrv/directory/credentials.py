@@ -37,7 +37,7 @@ class Credentials(Part):
     def scram_parameters(self, address: str) -> tuple[str, bytes, int] | None:
         """Return (ObjectID of the alias, salt, iterations) for a login.
 
-        None where nobody can log in: no such address, no password yet, disabled.
+        None where nobody can log in: no such address, no password yet, disabled, deleted.
         """
         try:
             normal = str(parse(address))
@@ -45,7 +45,10 @@ class Credentials(Part):
             return None
         table = schema.alias
         query = select(table.c.id, table.c.salt, table.c.iterations).where(
-            table.c.address == normal, table.c.enabled, table.c.salt.is_not(None)
+            table.c.address == normal,
+            table.c.enabled,
+            table.c.deleted.is_(None),
+            table.c.salt.is_not(None),
         )
         with self._database.reading() as connection:
             row = connection.execute(query).first()

@@ -117,6 +117,11 @@ class Database:
         with self._translated():
             self._first_row("PRAGMA journal_mode = WAL", ())
 
+    def empty_log(self) -> None:
+        """Let the log beside an SQLite file keep nothing of what was deleted, unless it is busy."""
+        if self.is_sqlite:
+            self._first_row("PRAGMA wal_checkpoint(TRUNCATE)", ())
+
     def _first_row(self, sql: str, bound: Any) -> Any:
         connection = self._engine.raw_connection()
         try:
@@ -202,6 +207,7 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
     connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin(connection: Connection) -> None:

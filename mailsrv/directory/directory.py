@@ -14,6 +14,7 @@ from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
 from mailsrv.directory.dump import Dumps
+from mailsrv.directory.erasures import Erasures
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
@@ -27,6 +28,7 @@ from mailsrv.directory.values import (
     BackupStanding,
     Domain,
     DomainBucket,
+    Erasure,
     KnownPrimary,
     MailboxFile,
     MailboxRecord,
@@ -44,6 +46,7 @@ __all__ = [
     "Directory",
     "Domain",
     "DomainBucket",
+    "Erasure",
     "KnownPrimary",
     "MailboxFile",
     "MailboxRecord",
@@ -61,6 +64,7 @@ class Directory(
     Buckets,
     Credentials,
     Dumps,
+    Erasures,
     Mailboxes,
     Moves,
     Primaries,

@@ -31,14 +31,17 @@ class Quotas(Part):
             if changed.rowcount == 0:
                 raise InvalidInput(f"no such {level}")
 
-    def set_usage(self, alias_id: str, octets: int, messages: int) -> None:
+    def set_usage(self, alias_id: str, octets: int, messages: int, recoverable: int = 0) -> None:
         """Replace the count, after counting a mailbox anew. NoSuchAlias.
 
-        Like ``add_usage`` not synced by itself: a count can be made again from the mailbox.
+        ``recoverable`` are those of the octets that expunged messages have. Like ``add_usage`` not
+        synced by itself: a count can be made again from the mailbox.
         """
-        self._write_usage(alias_id, {"octets": octets, "messages": messages})
+        self._write_usage(
+            alias_id, {"octets": octets, "messages": messages, "recoverable": recoverable}
+        )
 
-    def add_usage(self, alias_id: str, octets: int, messages: int) -> None:
+    def add_usage(self, alias_id: str, octets: int, messages: int, recoverable: int = 0) -> None:
         """Add to the count (negative numbers take away); it never falls below 0. NoSuchAlias."""
         table = schema.usage.c
         self._write_usage(
@@ -46,18 +49,20 @@ class Quotas(Part):
             {
                 "octets": _not_negative(table.octets + octets),
                 "messages": _not_negative(table.messages + messages),
+                "recoverable": _not_negative(table.recoverable + recoverable),
             },
         )
 
     def usage(self, alias_id: str) -> Usage:
         """Return what an alias holds. NoSuchAlias."""
         table = schema.usage
-        query = select(table.c.octets, table.c.messages).where(table.c.alias_id == alias_id)
+        columns = (table.c.octets, table.c.messages, table.c.recoverable)
+        query = select(*columns).where(table.c.alias_id == alias_id)
         with self._database.reading() as connection:
             row = connection.execute(query).first()
         if row is None:
             raise NoSuchAlias("no such alias")
-        return Usage(octets=row.octets, messages=row.messages)
+        return Usage(octets=row.octets, messages=row.messages, recoverable=row.recoverable)
 
     def quota(self, alias_id: str) -> QuotaLevels:
         """Return use and limit of the alias, its domain and its account. NoSuchAlias."""
@@ -70,6 +75,7 @@ class Quotas(Part):
             domain=QuotaLevel(used=int(row.domain_used or 0), limit=row.domain_limit),
             account=QuotaLevel(used=int(row.account_used or 0), limit=row.account_limit),
             messages=row.messages,
+            recoverable=row.recoverable,
         )
 
     def _write_usage(self, alias_id: str, values: dict[str, Any]) -> None:
@@ -119,6 +125,7 @@ _LEVELS = (
     select(
         schema.usage.c.octets,
         schema.usage.c.messages,
+        schema.usage.c.recoverable,
         schema.alias.c.quota.label("alias_limit"),
         schema.domain.c.quota.label("domain_limit"),
         schema.account.c.quota.label("account_limit"),

@@ -94,8 +94,10 @@ usage = Table(
     Column("alias_id", Text, ForeignKey("alias.id", ondelete="CASCADE"), primary_key=True),
     Column("octets", BigInteger, nullable=False),
     Column("messages", BigInteger, nullable=False),
+    Column("recoverable", BigInteger, nullable=False, server_default="0"),
 )
-"""Apart from ``alias``, because every delivery writes it."""
+"""Apart from ``alias``, because every delivery writes it. Of the ``octets``, ``recoverable`` are
+those of expunged messages, which make room for others."""
 
 mailbox = Table(
     "mailbox",
@@ -184,11 +186,13 @@ erasure = Table(
     "erasure",
     metadata,
     Column("alias_id", Text, primary_key=True),
+    Column("primary", Text, primary_key=True),
     Column("address", Text, nullable=False),
-    Column("primary", Text, nullable=False),
     Column("domain_id", Text),
+    Column("files", LargeBinary, nullable=False),
     Column("public_keys", LargeBinary, nullable=False),
     Column("begun", Text, nullable=False),
 )
-"""Aliases that are gone from here, and of which files or backups may be left to remove.
-``public_keys`` (msgpack) name their waiting mail; their files are the discarded ones."""
+"""Aliases that are gone from here, and what each primary may have left to remove of them: files,
+waiting mail, and backups that it had made while it served them. ``files`` (msgpack)
+are those on the primary's volume, ``public_keys`` (msgpack) name the waiting mail."""

@@ -50,9 +50,17 @@ class Alias(msgspec.Struct, frozen=True):
     primary: str = DEFAULT_PRIMARY
     """Name of the primary that serves it."""
 
+    deleted: str | None = None
+    """When its deletion was asked for; it is erased after a time of grace."""
+
     @property
     def domain(self) -> str:
         return self.address.rpartition("@")[2]
+
+    @property
+    def active(self) -> bool:
+        """Whether it takes mail and logins."""
+        return self.enabled and self.deleted is None
 
 
 class MailboxRecord(msgspec.Struct, frozen=True):
@@ -84,6 +92,26 @@ class KnownPrimary(msgspec.Struct, frozen=True, order=True):
     created: str
 
 
+class Erasure(msgspec.Struct, frozen=True):
+    """What one primary has left to remove of an alias that is gone from the directory."""
+
+    alias: str
+    address: str
+    primary: str
+    domain_id: str | None
+    files: tuple[str, ...]
+    """Ids of those on this primary's volume."""
+
+    public_keys: tuple[bytes, ...]
+    """Of all files that the alias ever had, by which its waiting mail is named."""
+
+    begun: str
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]
+
+
 class Unverified(msgspec.Struct, frozen=True, order=True):
     """A file that came with a move and was not opened with its owner's key since."""
 
@@ -96,6 +124,8 @@ class Usage(msgspec.Struct, frozen=True):
 
     octets: int
     messages: int
+    recoverable: int = 0
+    """Of the octets, those of expunged messages, which make room for others."""
 
 
 class QuotaLevel(msgspec.Struct, frozen=True):
@@ -119,6 +149,8 @@ class QuotaLevels(msgspec.Struct, frozen=True):
     """Of the domain's account; without an account, no use and no limit."""
     messages: int
     """Messages of the alias."""
+    recoverable: int = 0
+    """Of the alias's octets, those of expunged messages."""
 
     @property
     def tightest(self) -> QuotaLevel:

@@ -17,15 +17,19 @@ from mailsrv.mailbox.values import (
     Changes,
     Copied,
     Expunged,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     Section,
     Selected,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.mailbox.values import Number as Integer
 from mailsrv.store.values import (
@@ -208,6 +212,32 @@ class Search(SessionOperation, frozen=True):
     criteria: Criteria
 
 
+class ListExpunged(SessionOperation, frozen=True):
+    name: ClassVar[str] = "expunged"
+    answer: ClassVar[Any] = ExpungedPage
+
+    which: ExpungedQuery
+    before: Integer | None
+    max_rows: Integer
+
+
+class Undelete(SessionOperation, frozen=True):
+    name: ClassVar[str] = "undelete"
+    answer: ClassVar[Any] = Undeleted
+
+    which: ExpungedQuery
+    to: str | None
+    write_id: str
+
+
+class Purge(SessionOperation, frozen=True):
+    name: ClassVar[str] = "purge"
+    answer: ClassVar[Any] = Purged
+
+    which: ExpungedQuery
+    write_id: str
+
+
 class QuotaOf(SessionOperation, frozen=True):
     name: ClassVar[str] = "quota"
     answer: ClassVar[Any] = Quota
@@ -240,6 +270,9 @@ MAILBOX_OPERATIONS: tuple[type[SessionOperation], ...] = (
     Copy,
     Move,
     Search,
+    ListExpunged,
+    Undelete,
+    Purge,
     QuotaOf,
     BackUp,
 )

@@ -29,7 +29,10 @@ _MUST_BE_EMPTY = (
     ),
     (
         "a content belongs to no message",
-        "SELECT 1 FROM content WHERE id NOT IN (SELECT content_id FROM message)",
+        (
+            "SELECT 1 FROM content WHERE id NOT IN (SELECT content_id FROM message) "
+            "AND id NOT IN (SELECT content_id FROM recoverable)"
+        ),
     ),
     (
         "a content lacks its octets or fields",
@@ -42,8 +45,16 @@ _MUST_BE_EMPTY = (
     (
         "a message's size differs from that of its content",
         (
-            "SELECT 1 FROM message AS m JOIN content AS c ON c.id = m.content_id "
-            "WHERE m.size <> c.size"
+            "SELECT 1 FROM (SELECT content_id, size FROM message UNION ALL "
+            "SELECT content_id, size FROM recoverable) AS m JOIN content AS c "
+            "ON c.id = m.content_id WHERE m.size <> c.size"
+        ),
+    ),
+    (
+        "the octets of expunged messages are counted wrongly",
+        (
+            "SELECT 1 WHERE (SELECT coalesce(sum(size), 0) FROM recoverable) "
+            "<> coalesce((SELECT value FROM meta WHERE name = 'recoverable'), 0)"
         ),
     ),
     ("a row refers to one that is not there", "SELECT 1 FROM pragma_foreign_key_check"),

@@ -28,6 +28,11 @@ INLINE_OCTETS = 32 * 1024
 MAX_THREAD_REFERENCES = 100
 """Message ids looked up to find the thread of a new message; the last are the nearest."""
 
+_USED = (
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM message WHERE content_id = ?) "
+    "OR EXISTS (SELECT 1 FROM recoverable WHERE content_id = ?)"
+)
+
 _root_decoder = msgspec.msgpack.Decoder(Part)
 
 
@@ -100,13 +105,14 @@ def store(writer: Writer, prepared: Prepared) -> int:
 
 
 def release(connection: apsw.Connection, content_ids: Iterable[int]) -> None:
-    """Delete those of the contents that no message has any more, with what only they used."""
+    """Delete those of the contents that no message has any more, with what only they used.
+
+    A message that was expunged and can be had back still has its content.
+    """
     gone = [
         content_id
         for content_id in content_ids
-        if not sql.row(
-            connection, "SELECT 1 FROM message WHERE content_id = ? LIMIT 1", (content_id,)
-        )
+        if not sql.row(connection, _USED, (content_id, content_id))
     ]
     used = []
     for content_id in gone:

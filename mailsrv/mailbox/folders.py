@@ -18,7 +18,7 @@ from mailsrv.errors import (
     TooManyResults,
 )
 from mailsrv.keys.objectid import object_id
-from mailsrv.mailbox import messages, sql
+from mailsrv.mailbox import messages, recoverable, sql
 from mailsrv.mailbox.transaction import Writer
 from mailsrv.mailbox.values import ALL_UIDS, Folder
 
@@ -125,15 +125,27 @@ def create(writer: Writer, name: str, special_use: str | None) -> Folder:
     return with_id(writer.connection, _insert(writer, name, special_use))
 
 
-def delete(writer: Writer, name: str) -> None:
-    """Delete a folder and its messages. NoSuchFolder, FolderHasChildren; InvalidInput: INBOX."""
+def delete(writer: Writer, name: str, *, keep: bool) -> None:
+    """Delete a folder and its messages, which can be had back with ``keep``.
+
+    NoSuchFolder, FolderHasChildren; InvalidInput: INBOX.
+    """
     folder = named(writer.connection, name)
     if folder.name == INBOX:
         raise InvalidInput("INBOX cannot be deleted")
     if _children(writer.connection, folder.name):
         raise FolderHasChildren("the folder has folders below it: delete those first")
-    messages.forget_folder(writer, folder.id)
+    messages.forget_folder(writer, folder.id, keep=keep)
+    recoverable.folder_goes(writer.connection, folder.id, folder.name)
     writer.connection.execute("DELETE FROM folder WHERE id = ?", (folder.id,))
+
+
+def provide(writer: Writer, name: str) -> int:
+    """The id of the folder of that name, which is made if there is none. InvalidInput."""
+    try:
+        return id_of(writer.connection, name)
+    except NoSuchFolder:
+        return create(writer, name, None).id
 
 
 def rename(writer: Writer, old: str, new: str) -> None:

@@ -67,7 +67,11 @@ def _spelling(connection: apsw.Connection, name: str) -> str | None:
 def _make_room(connection: apsw.Connection) -> None:
     if sql.value(connection, "SELECT count(*) FROM keyword") < MAX_IN_MAILBOX:
         return
-    texts = sql.rows(connection, "SELECT DISTINCT keywords FROM message WHERE keywords <> ''")
+    texts = sql.rows(
+        connection,
+        "SELECT keywords FROM message WHERE keywords <> '' "
+        "UNION SELECT keywords FROM recoverable WHERE keywords <> ''",
+    )
     used = {name for (text,) in texts for name in text.split(" ")}
     if len(used) >= MAX_IN_MAILBOX:
         raise TooManyResults(f"a mailbox has at most {MAX_IN_MAILBOX} keywords")

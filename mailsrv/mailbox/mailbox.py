@@ -5,9 +5,8 @@ returns; changes of flags are safe from a crash of the process, and may be lost 
 A thread at a time may use a Mailbox; any number of them may be open on one file.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +23,7 @@ from mailsrv.mailbox.connection import translated
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.digest import content_digest
 from mailsrv.mailbox.keeper import LogKeepers
+from mailsrv.mailbox.recovery import Recovery
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.search import Searcher
 from mailsrv.mailbox.transaction import Database, Writer, iso
@@ -42,14 +42,13 @@ from mailsrv.mailbox.values import (
     StoreFlags,
     StoreResult,
     UidSet,
-    Usage,
 )
 
 _META = "SELECT value FROM meta WHERE name = ?"
 _CANNOT_WRITE_NOW = (DiskFull, MailboxBusy, ReadOnlyVolume)
 
 
-class Mailbox:
+class Mailbox(Recovery):
     """One open mailbox file. Errors are those of ``mailsrv.errors``."""
 
     def __init__(
@@ -59,19 +58,25 @@ class Mailbox:
         now: Callable[[], datetime],
         *,
         readonly: bool = False,
+        keep_expunged: timedelta | None = None,
     ) -> None:
         """Use ``create`` or ``open``."""
-        self.path = path
-        self._database = Database(connection, now, readonly=readonly)
+        super().__init__(path, Database(connection, now, readonly=readonly), keep_expunged)
         self._searcher: Searcher | None = None
 
     @classmethod
     def create(
-        cls, path: Path, key: FileKey, now: Callable[[], datetime], *, boot: str | None = None
+        cls,
+        path: Path,
+        key: FileKey,
+        now: Callable[[], datetime],
+        *,
+        boot: str | None = None,
+        keep_expunged: timedelta | None = None,
     ) -> Self:
         """Make a new file with INBOX and the folders of special use. AlreadyExists."""
         connection = connections.create(path, key)
-        mailbox = cls(path, connection, now)
+        mailbox = cls(path, connection, now, keep_expunged=keep_expunged)
         try:
             with mailbox._database.writing(durable=True) as writer:
                 schema.create(connection)
@@ -97,17 +102,20 @@ class Mailbox:
         readonly: bool = False,
         boot: str | None = None,
         logs: LogKeepers | None = None,
+        keep_expunged: timedelta | None = None,
     ) -> Self:
         """Open a file and mend its schema.
 
         ``readonly`` is for who reads beside a writer, which may be another process: neither file
         nor log is changed, also not by closing, and what would have to write raises NeedsWriter.
-        ``boot`` changes with each start of the operating system (found out when None). ``logs``
-        keep what is written for who ships it. WrongKey, MailboxDamaged, MailboxMissing,
-        SchemaMismatch, ReadOnlyVolume, MailboxBusy.
+        ``boot`` changes with each start of the operating system (found out when None). For
+        ``keep_expunged`` what is expunged can be had back; what was expunged earlier is purged
+        bit by bit. None keeps nothing and purges nothing. ``logs`` keep what is written for who
+        ships it. WrongKey, MailboxDamaged, MailboxMissing, SchemaMismatch, ReadOnlyVolume,
+        MailboxBusy.
         """
         connection = connections.connect(path, key, readonly=readonly)
-        mailbox = cls(path, connection, now, readonly=readonly)
+        mailbox = cls(path, connection, now, readonly=readonly, keep_expunged=keep_expunged)
         try:
             with translated(connection):
                 if logs is not None and not readonly:
@@ -117,47 +125,6 @@ class Mailbox:
             mailbox.close()
             raise
         return mailbox
-
-    def close(self) -> None:
-        """Close the file; may be called twice."""
-        self._database.keeper.close(self._database.connection)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def id(self) -> str:
-        """The ObjectID that is the file's name."""
-        return self.path.stem
-
-    @property
-    def connection(self) -> apsw.Connection:
-        """SQLite's own connection, for what this class does not do."""
-        return self._database.connection
-
-    @property
-    def fence(self) -> Callable[[], None]:
-        """Called in each write transaction once the write lock is held; refuses by raising."""
-        return self._database.fence
-
-    @fence.setter
-    def fence(self, fence: Callable[[], None]) -> None:
-        self._database.fence = fence
-
-    @contextmanager
-    def reading(self) -> Iterator[apsw.Connection]:
-        """A snapshot for several reads."""
-        with self._database.reading() as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self, *, durable: bool = True) -> Iterator[Writer]:
-        """Hold the write lock: a transaction that commits at the end, or rolls back."""
-        with self._database.writing(durable=durable) as writer:
-            yield writer
 
     # Folders
 
@@ -181,7 +148,10 @@ class Mailbox:
     def delete_folder(self, name: str, write_id: str | None = None) -> None:
         """Delete a folder with its messages. NoSuchFolder, InvalidInput."""
         with self.writing() as writer:
-            writer.once(write_id, type(None), lambda: folders.delete(writer, name))
+            self._purge_expired(writer)
+            writer.once(
+                write_id, type(None), lambda: folders.delete(writer, name, keep=self._keeps)
+            )
 
     def rename_folder(self, old: str, new: str, write_id: str | None = None) -> None:
         """Rename a folder with all below it; INBOX gives its messages to the new folder."""
@@ -282,8 +252,11 @@ class Mailbox:
     def expunge(self, folder_id: int, uids: UidSet, write_id: str | None = None) -> Expunged:
         """Remove those of the messages that have \\Deleted, on disk."""
         with self.writing() as writer:
+            self._purge_expired(writer)
             return writer.once(
-                write_id, Expunged, lambda: messages.expunge(writer, folder_id, uids)
+                write_id,
+                Expunged,
+                lambda: messages.expunge(writer, folder_id, uids, keep=self._keeps),
             )
 
     def copy(self, folder_id: int, uids: UidSet, to: str, write_id: str | None = None) -> Copied:
@@ -314,15 +287,6 @@ class Mailbox:
             return index.store(writer.connection, batch)
 
     # The whole file
-
-    def usage(self) -> Usage:
-        """Octets and number of messages in all folders."""
-        with self.reading() as connection:
-            found = sql.row(
-                connection,
-                "SELECT coalesce(sum(size), 0), coalesce(sum(messages), 0) FROM folder",
-            )
-        return Usage(*(found or (0, 0)))
 
     def keys(self) -> tuple[bytes, bytes]:
         """Private and public key of the mail that waits."""

@@ -12,10 +12,11 @@ import apsw
 import msgspec
 
 from mailsrv.errors import InvalidInput, NoSuchFolder
-from mailsrv.mailbox import contents, keywords, sql
+from mailsrv.mailbox import contents, keywords, recoverable, sql
 from mailsrv.mailbox import uids as uid_sets
 from mailsrv.mailbox.transaction import Writer
 from mailsrv.mailbox.values import (
+    ALL_UIDS,
     DATE,
     DELETED,
     MAX_UID,
@@ -113,7 +114,7 @@ def copy(writer: Writer, folder_id: int, uids: UidSet, target_id: int) -> Copied
     """Copy messages to the end of another folder or the same; flags and dates stay."""
     base = _highestmodseq(writer.connection, folder_id)
     rows = _copyable(writer.connection, folder_id, uids)
-    position, destination, modseq = _insert_copies(writer, target_id, rows)
+    position, destination, modseq = insert_copies(writer, target_id, rows)
     return Copied(
         target_id,
         position.uidvalidity,
@@ -130,7 +131,7 @@ def move(writer: Writer, folder_id: int, uids: UidSet, target_id: int) -> Copied
     connection = writer.connection
     base = modseq = _highestmodseq(connection, folder_id)
     rows = _copyable(connection, folder_id, uids)
-    position, destination, target_modseq = _insert_copies(writer, target_id, rows)
+    position, destination, target_modseq = insert_copies(writer, target_id, rows)
     if rows:
         modseq = writer.raise_modseq(folder_id).modseq
         _take_out(writer, folder_id, [(row[0], row[2], row[5]) for row in rows], modseq)
@@ -140,8 +141,8 @@ def move(writer: Writer, folder_id: int, uids: UidSet, target_id: int) -> Copied
     return Copied(target_id, position.uidvalidity, source, destination, base, modseq, target_modseq)
 
 
-def expunge(writer: Writer, folder_id: int, uids: UidSet) -> Expunged:
-    """Remove those messages of the set that have \\Deleted."""
+def expunge(writer: Writer, folder_id: int, uids: UidSet, *, keep: bool) -> Expunged:
+    """Remove those messages of the set that have \\Deleted; ``keep``: they can be had back."""
     connection = writer.connection
     base = _highestmodseq(connection, folder_id)
     rows = select_rows(
@@ -150,14 +151,19 @@ def expunge(writer: Writer, folder_id: int, uids: UidSet) -> Expunged:
     if not rows:
         return Expunged(base, base, ())
     raised = writer.raise_modseq(folder_id)
+    gone = uid_sets.ranges(row[0] for row in rows)
+    if keep:
+        recoverable.keep(writer, folder_id, gone)
     _take_out(writer, folder_id, [row[:3] for row in rows], raised.modseq)
     contents.release(connection, {row[3] for row in rows})
-    return Expunged(raised.base, raised.modseq, uid_sets.ranges(row[0] for row in rows))
+    return Expunged(raised.base, raised.modseq, gone)
 
 
-def forget_folder(writer: Writer, folder_id: int) -> None:
-    """Remove all messages of a folder that is about to be deleted."""
+def forget_folder(writer: Writer, folder_id: int, *, keep: bool) -> None:
+    """Remove all messages of a folder that is about to be deleted; ``keep`` as for ``expunge``."""
     connection = writer.connection
+    if keep:
+        recoverable.keep(writer, folder_id, ALL_UIDS)
     held = sql.rows(
         connection, "SELECT DISTINCT content_id FROM message WHERE folder_id = ?", (folder_id,)
     )
@@ -292,10 +298,10 @@ def _copyable(connection: apsw.Connection, folder_id: int, uids: UidSet) -> list
     )
 
 
-def _insert_copies(
-    writer: Writer, target_id: int, rows: list[sql.Row]
+def insert_copies(
+    writer: Writer, target_id: int, rows: Sequence[sql.Row]
 ) -> tuple[_Position, tuple[int, ...], int]:
-    """Insert copies of rows of ``_copyable``; their UIDs and the target's modseq."""
+    """Insert messages given as rows of ``_copyable``; their UIDs and the target's modseq."""
     connection = writer.connection
     position = _position(connection, target_id)
     if not rows:

@@ -15,7 +15,7 @@ from mailsrv.errors import SchemaMismatch
 from mailsrv.mailbox import sql
 from mailsrv.mailbox.index import INDEX_DDL
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in ``PRAGMA user_version``; raised whenever a table is added."""
 
 
@@ -165,6 +165,25 @@ TABLES = (
         options=" WITHOUT ROWID",
     ),
     Table(
+        "recoverable",
+        (
+            # AUTOINCREMENT: who was shown the id of one that is gone never gets another by it.
+            ("id", "INTEGER PRIMARY KEY AUTOINCREMENT"),
+            # The folder may go: its name is then what is left to find a place by.
+            ("folder_id", "INTEGER NOT NULL"),
+            ("folder", "TEXT NOT NULL"),
+            ("uid", "INTEGER NOT NULL"),
+            ("content_id", "INTEGER NOT NULL REFERENCES content"),
+            ("flags", _INT),
+            ("keywords", _TEXT),
+            ("internal_date", "TEXT NOT NULL"),
+            ("saved", "TEXT NOT NULL"),
+            ("size", "INTEGER NOT NULL"),
+            ("expunged", "TEXT NOT NULL"),
+        ),
+        since=2,
+    ),
+    Table(
         "applied",
         (("id", "TEXT PRIMARY KEY"), ("result", "BLOB NOT NULL"), ("at", "TEXT NOT NULL")),
         options=" WITHOUT ROWID",
@@ -183,6 +202,9 @@ INDEXES = (
     Index("content_pending", "content(id) WHERE indexed = 0"),
     Index("field_sent_day", "field(sent_day)"),
     Index("field_message_id", "field(message_id) WHERE message_id <> ''"),
+    Index("recoverable_content", "recoverable(content_id)"),
+    Index("recoverable_folder", "recoverable(folder_id)"),
+    Index("recoverable_expunged", "recoverable(expunged)"),
     Index("applied_at", "applied(at)"),
 )
 

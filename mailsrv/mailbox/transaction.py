@@ -92,6 +92,10 @@ class Writer:
         self.remember(name, msgspec.msgpack.encode(result))
         return result
 
+    def is_repeated(self, write_id: str | None) -> bool:
+        """Whether a write with this id was done before."""
+        return write_id is not None and self.applied(f"write {write_id}") is not None
+
     def applied(self, name: str) -> bytes | None:
         """What ``remember`` kept under this name."""
         if len(name.encode("utf-8", "surrogatepass")) > MAX_ID_OCTETS:

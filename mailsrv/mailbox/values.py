@@ -236,4 +236,70 @@ class Usage(msgspec.Struct, frozen=True):
     """Octets (RFC822.SIZE summed over messages, what QUOTA counts) and number of messages."""
 
     octets: int
+    """Those of expunged messages that can be had back included."""
     messages: int
+    """Messages in folders."""
+    recoverable: int = 0
+    """Of the octets, those of expunged messages."""
+
+
+class ExpungedQuery(msgspec.Struct, frozen=True):
+    """Which of the expunged messages that can be had back: all of the conditions hold."""
+
+    ids: Annotated[tuple[Number, ...], Meta(max_length=10_000)] | None = None
+    folder: str | None = None
+    """The name of their folder, as it is now or was when it was deleted."""
+    since: Annotated[str, Meta(pattern=DATE)] | None = None
+    """Expunged at this time or later."""
+    subject: str = ""
+    """A text in the subject, compared as SEARCH does."""
+
+
+class ExpungedMessage(msgspec.Struct, frozen=True):
+    """An expunged message that can be had back. Times are ISO 8601 UTC text."""
+
+    id: int
+    folder: str
+    uid: int
+    """What it had; it comes back under a new one."""
+    subject: str
+    sender: str
+    """Both decoded, and at most 200 characters long."""
+    sent: str | None
+    internal_date: str
+    saved: str
+    size: int
+    expunged: str
+
+
+class ExpungedPage(msgspec.Struct, frozen=True):
+    """Expunged messages, the newest first."""
+
+    messages: list[ExpungedMessage]
+    before: int | None
+    """For the next page; None when this is the last."""
+
+
+class UndeletedFolder(msgspec.Struct, frozen=True):
+    """Where messages came back, and under which UIDs."""
+
+    id: int
+    name: str
+    uidvalidity: int
+    uids: UidSet
+    modseq: int
+
+
+class Undeleted(msgspec.Struct, frozen=True):
+    messages: int
+    octets: int
+    folders: tuple[UndeletedFolder, ...]
+    made: bool
+    """Whether folders were made for them."""
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """Expunged messages that nobody can have back any more."""
+
+    messages: int
+    octets: int

@@ -33,7 +33,9 @@ from mailsrv.errors import (
     Unavailable,
 )
 from mailsrv.service.backup_watch import Watch
+from mailsrv.service.process import Refused
 from mailsrv.service.threads import in_thread
+from mailsrv.settings import Backup
 from mailsrv.store.interfaces import IBackups
 from mailsrv.store.local import LocalStore
 from mailsrv.store.values import BackupState
@@ -81,14 +83,19 @@ class _Job:
 @implementer(IBackups)
 class Backups(Service):
     """Added after the service of the store, so that it stops before that. ``store`` has started
-    when this does."""
+    when this does, and then ``daily`` is asked for."""
 
     def __init__(
-        self, store: LocalStore, daily: Daily, watch: Watch, metrics: Metrics, reactor: Any
+        self,
+        store: LocalStore,
+        backup: Backup,
+        daily: Callable[[], Daily],
+        watch: Watch,
+        metrics: Metrics,
+        reactor: Any,
     ) -> None:
-        backup = daily.backup
         self._store = store
-        self._daily = daily
+        self._make_daily = daily
         self._watch = watch
         self._metrics = metrics
         self._reactor = reactor
@@ -105,6 +112,10 @@ class Backups(Service):
         self._tidying.clock = reactor
 
     def startService(self) -> None:
+        try:
+            self._daily = self._make_daily()
+        except MailsrvError as error:
+            raise Refused(error) from None
         super().startService()
         self._store.backups = self
         self._store.at_hand.watch(self._came)

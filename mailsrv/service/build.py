@@ -3,7 +3,7 @@
 Services start in the order in which they are added here, and stop in the reverse.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from mailsrv.backup.daily import Daily
+from mailsrv.backup.erasing import stores_of
 from mailsrv.backup.metrics import Metrics
 from mailsrv.backup.stores import BackupStores
 from mailsrv.counters.address import parse_url
@@ -21,6 +22,7 @@ from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
+from mailsrv.service.erasing import EraseService
 from mailsrv.service.far import FarStore, check_links
 from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
@@ -32,7 +34,6 @@ from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
-from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
 
@@ -93,6 +94,7 @@ class _Building:
         self._directory = directory
         store = _local_store(settings, directory, self._reactor)
         self._add(StoreService(store, directory))
+        self._add(_erase_service(settings, store, self._reactor))
         if settings.health.listen:
             self._add(StoreProbe(store, self._reactor))
         return store
@@ -110,13 +112,15 @@ class _Building:
     def _backups(self, primary: LocalStore, post: IStore) -> None:
         """``post`` brings mail to the operator, whose mailbox may be at another primary."""
         settings, directory = self._settings, self._directory
-        volume = Volume(settings.base, settings.store.mailboxes)
-        secret = ServerSecret(volume.server_key())
-        stores = BackupStores(settings.backup, directory, secret)
+
+        def daily() -> Daily:
+            place = primary.moves.place
+            stores = BackupStores(settings.backup, directory, place.files.secret)
+            return Daily(directory, place.volume, stores, settings.backup, _now)
+
         metrics = Metrics(self._registry)
-        daily = Daily(directory, volume, stores, settings.backup, _now)
         watch = Watch(settings, directory, post, metrics, self._reactor, _now)
-        self._add(Backups(primary, daily, watch, metrics, self._reactor))
+        self._add(Backups(primary, settings.backup, daily, watch, metrics, self._reactor))
 
     def _far(self) -> IStore:
         far = FarStore(self._settings, self._settings.hostname, self._reactor)
@@ -160,11 +164,21 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
         limits=Limits(
             message_octets=settings.limits.message_size,
             idle_seconds=settings.store.idle_seconds,
+            undelete_days=settings.store.undelete_days,
             lease_seconds=settings.link.lease_seconds,
             logins_at_once=max(1, threads // 2),
         ),
         name=settings.link.name,
     )
+
+
+def _erase_service(settings: Settings, store: LocalStore, reactor: Any) -> EraseService:
+    def stores() -> BackupStores:
+        place = store.moves.place
+        return BackupStores(settings.backup, place.directory, place.files.secret)
+
+    grace = timedelta(days=settings.erase.grace_days)
+    return EraseService(lambda: store.moves.place, stores_of(stores), grace, _now, reactor)
 
 
 class StoreService(Service):

@@ -87,7 +87,7 @@ class Authentication:
         except NoSuchAlias:
             raise AuthenticationFailed(FAILED) from None
         record = self._directory.mailbox(alias.id)
-        if record is None or not alias.enabled:
+        if record is None or not alias.active:
             raise AuthenticationFailed(FAILED)
         return Opened(
             alias=alias.id,

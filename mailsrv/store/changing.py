@@ -12,7 +12,7 @@ import attrs
 
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
 from mailsrv.directory.values import DEFAULT_PRIMARY
-from mailsrv.errors import InvalidInput
+from mailsrv.errors import AliasDisabled, InvalidInput
 from mailsrv.keys.credential import Credential, make_credential
 from mailsrv.keys.filekey import FileKey, derive_file_key, new_salt
 from mailsrv.keys.objectid import object_id
@@ -61,6 +61,10 @@ class Changing:
 
     def _here(self, address: str) -> Alias:
         alias = self._directory.alias(address)
+        if alias.deleted is not None:
+            raise AliasDisabled(
+                f"{alias.address} was deleted at {alias.deleted}: undelete it first"
+            )
         if alias.primary != self._primary:
             raise InvalidInput(
                 f"{alias.address} is served by primary {alias.primary}: run this there"

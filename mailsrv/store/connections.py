@@ -13,7 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import attrs
@@ -65,9 +65,9 @@ class _Connection:
 class Connections:
     """The cache: blocking, for worker threads. ``seconds`` is a clock that never goes back.
 
-    ``readonly`` ones are for who reads beside the process that owns the files. Others set one
-    aside for ``shorten`` when they leave a log of more than ``log_octets``. ``logs`` keep what is
-    written for who ships it.
+    ``readonly`` ones are for who reads beside the process that owns the files. Others keep
+    expunged messages as ``Mailbox.open`` says, and set one aside for ``shorten`` when they leave a
+    log of more than ``log_octets``. ``logs`` keep what is written for who ships it.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Connections:
         most: int,
         idle_seconds: float,
         readonly: bool = False,
+        keep_expunged: timedelta | None = None,
         log_octets: int | None = None,
         log_patience: float = 0.0,
         logs: LogKeepers | None = None,
@@ -87,6 +88,7 @@ class Connections:
         self._most = most
         self._idle_seconds = idle_seconds
         self._readonly = readonly
+        self._keep_expunged = keep_expunged
         self._log_octets = log_octets
         self._log_milliseconds = int(log_patience * 1000)
         self._logs = logs
@@ -197,7 +199,12 @@ class Connections:
             return found
         self._make_room()
         wanted.mailbox = Mailbox.open(
-            path, key, self._now, readonly=self._readonly, logs=self._logs
+            path,
+            key,
+            self._now,
+            readonly=self._readonly,
+            keep_expunged=self._keep_expunged,
+            logs=self._logs,
         )
         wanted.opened, wanted.inode, wanted.lock = True, _identity(path), lock
         if wanted.inode is None:

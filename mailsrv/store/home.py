@@ -34,3 +34,7 @@ class Home:
             self.check(record)
         if record is None or record.id != mailbox:
             raise MailboxMoved("the mailbox was replaced: log in again")
+
+    def needs_waiting_mail(self, public_key: bytes) -> bool:
+        """Whether a mailbox that is here may have mail waiting for this key."""
+        return self._directory.needs_waiting_mail(public_key, self.name)

@@ -1,4 +1,4 @@
-"""Full-text indexing behind the sessions' backs, while a key is at hand.
+"""Full-text indexing behind the sessions' backs, and what else can wait, while a key is at hand.
 
 Indexing a message costs more than storing it, and a search looks at what is not indexed yet, so
 it may come later: a few messages at a time, one mailbox at a time, with pauses.
@@ -16,7 +16,7 @@ from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.workers import Workers, log_unexpected
 
 Turn = Callable[[Session], Coroutine[Any, Any, int]]
-"""Indexes some messages and answers how many are left."""
+"""Does some of what is to be done and answers how much is left."""
 
 _PUT_OFF_AT_MOST = 20
 """Turns in a row that requests under way may take from indexing."""
@@ -46,7 +46,7 @@ class Indexing:
         self._put_off = 0
 
     def want(self, alias: str) -> None:
-        """Messages came to this alias."""
+        """Messages came to this alias, or its owner."""
         if self._workers.closing:
             return  # what was under way when the stop began still says that it is done
         self._wanted[alias] = None

@@ -22,15 +22,19 @@ from mailsrv.mailbox.values import (
     Changes,
     Copied,
     Expunged,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     Section,
     Selected,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.store.values import (
     Access,
@@ -161,8 +165,28 @@ class IStore(Interface):
     def search(access: Access, folder_id: int, criteria: Criteria) -> Deferred[Found]:
         """Deferred of Found."""
 
+    def expunged(
+        access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> Deferred[ExpungedPage]:
+        """Deferred of ExpungedPage: expunged messages that can be had back, the newest first.
+
+        Call again with the page's ``before`` until that is None. InvalidInput.
+        """
+
+    def undelete(
+        access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Deferred[Undeleted]:
+        """Deferred of Undeleted: expunged messages are back in their folders, or in ``to``.
+
+        All or none, on disk. Folders are made as needed. InvalidInput.
+        """
+
+    def purge(access: Access, which: ExpungedQuery, write_id: str | None) -> Deferred[Purged]:
+        """Deferred of Purged: nobody can have these expunged messages back. InvalidInput."""
+
     def quota(access: Access) -> Deferred[Quota]:
-        """Deferred of Quota."""
+        """Deferred of Quota. Expunged messages count while they can be had back, and make room
+        for others where these would not fit."""
 
     def back_up(access: Access) -> Deferred[BackupState]:
         """Deferred of BackupState: back the mailbox up now, whole, unless nothing has changed.

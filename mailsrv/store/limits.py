@@ -39,6 +39,8 @@ class Limits:
     """How often the directory is asked for changes and usage is written to it."""
     used_seconds: float = 3600.0
     """The last use of a credential is noted no more often than this."""
+    undelete_days: float = 0.0
+    """How long expunged messages can be had back."""
     index_messages: int = 20
     """Messages that one turn of background indexing takes."""
     index_delay: float = 0.1

@@ -16,15 +16,19 @@ from mailsrv.mailbox.values import (
     Changes,
     Copied,
     Expunged,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     Section,
     Selected,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.store.entrance import Newcomer
 from mailsrv.store.home import NOT_READY
@@ -172,6 +176,21 @@ class LocalStore(Wiring):
         return self._workers.begin(
             lambda: self._operations.work(access, lambda box: box.search(folder_id, criteria))
         )
+
+    def expunged(
+        self, access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> Deferred[ExpungedPage]:
+        return self._workers.begin(
+            lambda: self._operations.work(access, lambda box: box.expunged(which, before, max_rows))
+        )
+
+    def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Deferred[Undeleted]:
+        return self._workers.begin(lambda: self._operations.undelete(access, which, to, write_id))
+
+    def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Deferred[Purged]:
+        return self._workers.begin(lambda: self._operations.purge(access, which, write_id))
 
     def quota(self, access: Access) -> Deferred[Quota]:
         return self._workers.begin(lambda: self._quota(access))

@@ -109,6 +109,7 @@ class Merging:
 
     def _batch(self, access: Access) -> Merged:
         with self._mailboxes.of(access) as mailbox:
+            self._usages.make_room(access.alias, mailbox)
             merged = self._merger.merge_batch(mailbox, access.alias)
             if merged.messages:
                 self._usages.measure(access.alias, mailbox)

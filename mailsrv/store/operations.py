@@ -10,13 +10,16 @@ from mailsrv.mailbox.values import (
     Appended,
     Copied,
     Expunged,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.store.leases import Leases
 from mailsrv.store.mailboxes import Mailboxes
@@ -135,7 +138,7 @@ class Operations:
             raise MessageTooLarge(f"a message has at most {self._message_octets} octets")
 
         def append(mailbox: Mailbox) -> Appended:
-            with self._reserved(access.alias, sizes):
+            with self._reserved(access.alias, mailbox, sizes):
                 appended = mailbox.append(folder, list(messages), write_id)
                 self._usages.measure(access.alias, mailbox)
                 return appended
@@ -184,7 +187,7 @@ class Operations:
             sizes: list[int] = []
             if self._usages.limited(access.alias):
                 sizes = [sum(_sizes(mailbox, folder_id, uids))]
-            with self._reserved(access.alias, sizes):
+            with self._reserved(access.alias, mailbox, sizes):
                 copied = mailbox.copy(folder_id, uids, to, write_id)
                 if copied.source:
                     self._usages.measure(access.alias, mailbox)
@@ -204,14 +207,38 @@ class Operations:
             self._announce(access, moved.folder_id, moved.destination_modseq)
         return moved
 
+    async def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Undeleted:
+        def undelete(mailbox: Mailbox) -> Undeleted:
+            undeleted = mailbox.undelete(which, to, write_id)
+            self._usages.measure(access.alias, mailbox)
+            return undeleted
+
+        undeleted = await self.work(access, undelete)
+        if undeleted.made:
+            self._list_changed(access)
+        for folder in undeleted.folders:
+            self._announce(access, folder.id, folder.modseq)
+        return undeleted
+
+    async def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Purged:
+        def purge(mailbox: Mailbox) -> Purged:
+            purged = mailbox.purge(which, write_id)
+            self._usages.measure(access.alias, mailbox)
+            return purged
+
+        return await self.work(access, purge)
+
     @contextmanager
-    def _reserved(self, alias: str, sizes: Sequence[int]) -> Iterator[None]:
+    def _reserved(self, alias: str, mailbox: Mailbox, sizes: Sequence[int]) -> Iterator[None]:
         """Room for all of it or OverQuota; on a worker thread."""
         fits = self._usages.reserve(alias, sizes)
         held = sum(size for size, fit in zip(sizes, fits, strict=True) if fit)
         try:
             if not all(fits):
                 raise OverQuota("the mailbox is full")
+            self._usages.make_room(alias, mailbox)
             yield
         finally:
             self._usages.release(alias, held)

@@ -18,6 +18,7 @@ from mailsrv.errors import (
     MailboxMissing,
     MailboxMoved,
     MailsrvError,
+    NoSuchAlias,
     OverQuota,
     ReadOnlyVolume,
     SchemaMismatch,
@@ -173,6 +174,7 @@ class Receiver:
             for one in deliveries
         ]
         with self._mailbox_of(access) as mailbox:
+            self._usages.make_room(access.alias, mailbox)
             first_new = _uidnext(mailbox)
             appended = mailbox.append(INBOX, messages, None)
             self._usages.measure(access.alias, mailbox)
@@ -192,13 +194,24 @@ class Receiver:
                 kind=type(error).__name__,
             )
             raise
-        now_current = self._home.mailbox(alias)
+        now_current = self._after(alias, record.public_key)
         if now_current.public_key != record.public_key:
             # the owner started over while we sealed: what the new mailbox cannot open is no use
             self._files.add(now_current.public_key, alias, deliveries)
         self._usages.add(alias, sum(len(one.content) for one in deliveries), len(deliveries))
         for delivery in deliveries:
             progress.outcomes[delivery.delivery_id] = Delivered("waiting")
+
+    def _after(self, alias: str, public_key: bytes) -> MailboxRecord:
+        """The current file after something was sealed to this key."""
+        try:
+            return self._home.mailbox(alias)
+        except NoSuchAlias:
+            # erased while we sealed: its waiting file was perhaps removed before we made it anew
+            with self._files.locked(public_key):
+                if not self._home.needs_waiting_mail(public_key):
+                    self._files.remove(public_key)
+            raise
 
 
 def _uidnext(mailbox: Mailbox) -> int:

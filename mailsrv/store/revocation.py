@@ -18,7 +18,7 @@ from mailsrv.store.workers import Workers, log_unexpected
 
 PASSWORD_CHANGED = "the password of this mailbox was changed"  # noqa: S105
 CREDENTIAL_GONE = "this password was revoked"
-ALIAS_GONE = "this address is disabled"
+ALIAS_GONE = "this address is disabled or deleted"
 
 _ALIASES_AT_ONCE = 200
 
@@ -127,7 +127,7 @@ def _standing(directory: Directory, alias_id: str) -> Standing | None:
         alias = directory.alias_by_id(alias_id)
     except NoSuchAlias:
         return None
-    if not alias.enabled:
+    if not alias.active:
         return None
     record = directory.mailbox(alias_id)
     return Standing(

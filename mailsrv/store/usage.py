@@ -40,6 +40,8 @@ class _Entry:
     """Octets that the directory knows of."""
     octets: int
     messages: int
+    recoverable: int
+    """Of the octets, those of expunged messages, which make room for others."""
     reserved: int = 0
     dirty: bool = False
 
@@ -63,11 +65,14 @@ class Usages:
         return bool(self._entries or self._levels)
 
     def reserve(self, alias: str, sizes: Sequence[int]) -> list[bool]:
-        """Which of these messages fit, one after another; they count until ``release``."""
+        """Which of these messages fit, one after another; they count until ``release``.
+
+        What expunged messages take is room for others, which ``make_room`` makes.
+        """
         with self._lock:
             entry = self._entry(alias)
             levels = self._levels_of(alias)
-            room = self._room(entry.pools, levels)
+            room = self._room(entry.pools, levels, entry.recoverable)
             fits: list[bool] = []
             for size in sizes:
                 fits.append(room is None or size <= room)
@@ -79,13 +84,25 @@ class Usages:
     def full(self, alias: str) -> bool:
         """Whether not even an empty message would fit."""
         with self._lock:
-            room = self._room(self._pools_of(alias), self._levels_of(alias))
+            levels = self._levels_of(alias)
+            entry = self._entries.get(alias)
+            recoverable = levels.recoverable if entry is None else entry.recoverable
+            room = self._room(self._pools_of(alias), levels, recoverable)
             return room is not None and room <= 0
 
     def release(self, alias: str, octets: int) -> None:
         """What was reserved is stored and measured by now, or was not stored."""
         with self._lock:
             self._shift(self._entry(alias), reserved=-octets)
+
+    def make_room(self, alias: str, mailbox: Mailbox) -> None:
+        """Purge as many of the expunged messages as it takes to be within all limits again, the
+        oldest first; none of them where all would not be enough."""
+        with self._lock:
+            entry = self._entry(alias)
+            room = self._room(entry.pools, self._levels_of(alias), 0)
+        if room is not None and room < 0 and mailbox.make_room(-room):
+            self.measure(alias, mailbox)
 
     def measure(self, alias: str, mailbox: Mailbox) -> None:
         """Take what the mailbox says that it holds, and what waits for it."""
@@ -101,6 +118,8 @@ class Usages:
                         messages += waiting.count()
             with self._lock:
                 entry = self._entry(alias)
+                entry.dirty = entry.dirty or entry.recoverable != usage.recoverable
+                entry.recoverable = usage.recoverable
                 self._shift(entry, octets=octets - entry.octets, messages=messages - entry.messages)
 
     def add(self, alias: str, octets: int, messages: int) -> None:
@@ -148,7 +167,7 @@ class Usages:
     def _write(self, alias: str, entry: _Entry) -> None:
         if entry.dirty:
             with suppress(NoSuchAlias):  # removed meanwhile: nothing is left to count
-                self._directory.set_usage(alias, entry.octets, entry.messages)
+                self._directory.set_usage(alias, entry.octets, entry.messages, entry.recoverable)
             self._count(entry.pools, entry.written - entry.octets)
             entry.written, entry.dirty = entry.octets, False
             self._levels.clear()
@@ -160,7 +179,8 @@ class Usages:
         if entry is None:
             levels = self._levels_of(alias)
             used = levels.alias.used
-            entry = _Entry(self._pools_of(alias), used, used, levels.messages)
+            pools = self._pools_of(alias)
+            entry = _Entry(pools, used, used, levels.messages, levels.recoverable)
             self._entries[alias] = entry
         return entry
 
@@ -204,7 +224,8 @@ class Usages:
     def _now(self, level: QuotaLevel, pool: str) -> QuotaLevel:
         return QuotaLevel(used=level.used + self._unwritten[pool], limit=level.limit)
 
-    def _room(self, pools: _Pools, levels: QuotaLevels) -> int | None:
+    def _room(self, pools: _Pools, levels: QuotaLevels, more: int) -> int | None:
+        """What fits into the tightest level and ``more``, or None without limits."""
         left = [
             self._now(level, pool).left
             for level, pool in (
@@ -213,4 +234,4 @@ class Usages:
                 (levels.account, pools.account),
             )
         ]
-        return min((octets for octets in left if octets is not None), default=None)
+        return min((octets + more for octets in left if octets is not None), default=None)

@@ -1,7 +1,7 @@
 """The parts of the store, wired together, started, kept and stopped."""
 
 from collections.abc import Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,6 +13,7 @@ from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
 from mailsrv.mailbox.keeper import LogKeepers
+from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.at_hand import AtHand
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.connections import Connections
@@ -114,6 +115,7 @@ class Wiring:
             self._now,
             most=limits.open_connections,
             idle_seconds=limits.idle_seconds,
+            keep_expunged=timedelta(days=limits.undelete_days),
             log_octets=limits.log_octets,
             log_patience=limits.log_patience,
             logs=self._logs,
@@ -149,7 +151,7 @@ class Wiring:
     def _wire_mail(self) -> None:
         limits = self._limits
         self._indexing = Indexing(
-            self._reactor, self._workers, self._sessions, self._leases, limits, self._index
+            self._reactor, self._workers, self._sessions, self._leases, limits, self._tend
         )
         self._merging = Merging(
             workers=self._workers,
@@ -280,13 +282,21 @@ class Wiring:
         self._pool.stop()
         self._hold.release()
 
-    async def _index(self, session: Session) -> int:
-        return await self._operations.behind(
-            session, lambda box: box.index_pending(self._limits.index_messages)
-        )
+    async def _tend(self, session: Session) -> int:
+        """Do some of what need not be done at once; how much is left."""
+        alias = session.access.alias
+
+        def tend(mailbox: Mailbox) -> int:
+            purged = mailbox.purge_expired()
+            if purged:
+                self._usages.measure(alias, mailbox)
+            return mailbox.index_pending(self._limits.index_messages) + purged
+
+        return await self._operations.behind(session, tend)
 
     def _entered(self, opened: Opened) -> None:
         self._verifying.entered(opened)
+        self._indexing.want(opened.alias)
         self.at_hand.came(opened.alias)
 
     def _end(self, session: Session, reason: str) -> None:

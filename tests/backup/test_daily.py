@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from mailsrv.backup import daily
-from mailsrv.backup.copies import fetch_copy, list_copies
+from mailsrv.backup.copies import fetch_copy, list_copies, remove_copy
 from mailsrv.errors import (
     BackupStoreFailed,
     DiskFull,
@@ -187,6 +187,17 @@ class FailureTests(DailyCase):
         self.clock.advance(minutes=1)
         self.assertEqual(self.back_up().what, "taken")
         self.assertEqual(self.back_up().what, "unchanged")
+
+    def test_an_alias_that_is_erased_meanwhile(self) -> None:
+        turn = self.daily.begin(self.alias)
+        self.addCleanup(turn.end)
+        with self.opened() as (mailbox, key):
+            turn.copy(mailbox, key)
+        for manifest in list_copies(self.store, self.alias):
+            remove_copy(self.store, manifest)
+        self.world.directory.delete_alias(self.alias)
+        self.assertRaises(NoSuchAlias, turn.keep)
+        self.assertEqual(self.store.names(), [])
 
     def test_what_a_crash_left_here_is_removed(self) -> None:
         left = self.daily.folder / f"{self.alias}.sqlite"

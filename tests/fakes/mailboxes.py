@@ -17,6 +17,7 @@ from mailsrv.store.values import (
     SEEN,
     SYSTEM_FLAGS,
     Changes,
+    ExpungedQuery,
     FlagRow,
     Flags,
     Folder,
@@ -76,6 +77,17 @@ class FakeMessage:
             if flag.lower() == name.lower():
                 return bool(self.system & bit)
         return name.lower() in self.keywords.lower().split()
+
+
+@attrs.frozen
+class FakeExpunged:
+    """A message that can be had back."""
+
+    id: int
+    folder_id: int
+    folder: str
+    message: FakeMessage
+    expunged: str
 
 
 @attrs.define
@@ -154,6 +166,7 @@ class FakeMailbox:
         self.by_id: dict[int, FakeFolder] = {}
         self.subscribed: set[str] = set()
         self.delivered: set[str] = set()
+        self.kept: list[FakeExpunged] = []
         self._next_id = 1
         self._uidvalidity = 1000
         for name in ("INBOX", *SPECIAL):
@@ -209,12 +222,37 @@ class FakeMailbox:
                 self.make(parent)
         return self.make(name, special_use)
 
-    def delete(self, name: str) -> FakeFolder:
+    def keep(self, folder: FakeFolder, uids: Iterable[int], now: str) -> None:
+        """What is about to be removed can be had back."""
+        for uid in uids:
+            message = folder.messages[uid]
+            self._next_id += 1
+            self.kept.append(FakeExpunged(self._next_id, folder.id, folder.name, message, now))
+
+    def recoverable(self, which: ExpungedQuery) -> list[FakeExpunged]:
+        """Those of the kept messages that are meant."""
+        wanted = None if which.folder is None else self.checked(which.folder)
+        return [
+            one
+            for one in self.kept
+            if (which.ids is None or one.id in which.ids)
+            and wanted in (None, self.folder_of(one))
+            and (which.since is None or one.expunged >= which.since)
+            and which.subject.lower() in one.message.scanned.subject.lower()
+        ]
+
+    def folder_of(self, one: FakeExpunged) -> str:
+        """The name of its folder, which may be gone."""
+        folder = self.by_id.get(one.folder_id)
+        return one.folder if folder is None else folder.name
+
+    def delete(self, name: str, now: str) -> FakeFolder:
         folder = self.named(name)
         if folder.name == "INBOX":
             raise InvalidInput("INBOX stays")
         if any(one.name.startswith(folder.name + "/") for one in self.by_id.values()):
             raise FolderHasChildren("A folder that has children stays")
+        self.keep(folder, folder.messages, now)
         return self.by_id.pop(folder.id)
 
     def rename(self, old: str, new: str) -> None:
@@ -262,5 +300,6 @@ class FakeMailbox:
             keywords=tuple(sorted(words)),
         )
 
-    def octets(self) -> int:
-        return sum(one.as_value(False).size for one in self.by_id.values())
+    def octets(self, *, kept: bool = True) -> int:
+        expunged = sum(one.message.scanned.size for one in self.kept) if kept else 0
+        return expunged + sum(one.as_value(False).size for one in self.by_id.values())

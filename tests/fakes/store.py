@@ -43,12 +43,16 @@ from mailsrv.store.values import (
     Delivered,
     Delivery,
     Expunged,
+    ExpungedMessage,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Flags,
     Folder,
     Found,
     NewMessage,
+    Purged,
     Quota,
     Recipient,
     Scope,
@@ -60,6 +64,8 @@ from mailsrv.store.values import (
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
+    UndeletedFolder,
 )
 from tests.fakes.mailboxes import (
     FakeFolder,
@@ -207,8 +213,16 @@ class FakeStore:
         return self._writes[alias.id, write_id]
 
     def _room(self, alias: FakeAlias, octets: int) -> None:
-        if alias.quota is not None and alias.mailbox.octets() + octets > alias.quota:
+        """Room for so much more, or OverQuota. Expunged messages are in nobody's way."""
+        held = alias.mailbox.octets(kept=False) + sum(len(one.content) for one in alias.waiting)
+        if alias.quota is not None and held + octets > alias.quota:
             raise OverQuota("The mailbox is full")
+
+    def _trim(self, alias: FakeAlias) -> None:
+        """The oldest expunged messages go where others need the room."""
+        mailbox = alias.mailbox
+        while alias.quota is not None and mailbox.kept and mailbox.octets() > alias.quota:
+            mailbox.kept.pop(0)
 
     def _open(self, alias: FakeAlias, listener: IListener | None, password: str) -> Access:
         session = f"session-{len(self.calls)}-{len(self.sessions)}"
@@ -233,6 +247,7 @@ class FakeStore:
         inbox = alias.mailbox.named("INBOX")
         inbox.modseq += 1
         inbox.add(delivery.content, Flags(), delivery.received, self._now())
+        self._trim(alias)
         self._announce(alias, inbox.id, inbox.modseq)
 
     # Logging in
@@ -300,7 +315,7 @@ class FakeStore:
     @answered
     def delete_folder(self, access: Access, name: str, write_id: str | None) -> None:
         alias = self._of(access)
-        gone = self._once(alias, write_id, lambda: alias.mailbox.delete(name))
+        gone = self._once(alias, write_id, lambda: alias.mailbox.delete(name, self._now()))
         self._announce(alias, 0, 0)
         self._announce(alias, gone.id, gone.modseq + 1)
 
@@ -343,6 +358,7 @@ class FakeStore:
             target.add(one.content, one.flags, one.internal_date or self._now(), self._now())
             for one in messages
         )
+        self._trim(alias)
         return Appended(
             folder_id=target.id, uidvalidity=target.uidvalidity, uids=uids, modseq=target.modseq
         )
@@ -450,15 +466,16 @@ class FakeStore:
     ) -> Expunged:
         alias = self._of(access)
         folder = alias.mailbox.numbered(folder_id)
-        result = self._once(alias, write_id, lambda: self._expunge(folder, uids))
+        result = self._once(alias, write_id, lambda: self._expunge(alias, folder, uids))
         if result.uids:
             self._announce(alias, folder.id, folder.modseq)
         return result
 
-    def _expunge(self, folder: FakeFolder, uids: UidSet) -> Expunged:
+    def _expunge(self, alias: FakeAlias, folder: FakeFolder, uids: UidSet) -> Expunged:
         base = folder.modseq
         gone = [message.uid for message in folder.picked(uids) if message.system & DELETED]
         folder.modseq += bool(gone)
+        alias.mailbox.keep(folder, gone, self._now())
         folder.remove(gone)
         return Expunged(base=base, modseq=folder.modseq, uids=ranges(gone))
 
@@ -513,6 +530,7 @@ class FakeStore:
         for one in chosen:
             flags = Flags(system=one.system, keywords=one.keywords)
             placed.append(target.add(one.content, flags, one.internal_date, self._now()))
+        self._trim(alias)
         if remove and chosen:
             source.modseq += source is not target
             source.remove([message.uid for message in chosen])
@@ -534,6 +552,80 @@ class FakeStore:
             uids=array("I", [message.uid for message in found]).tobytes(),
             modseq=max((message.modseq for message in found), default=0),
         )
+
+    @answered
+    def expunged(
+        self, access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> ExpungedPage:
+        mailbox = self._of(access).mailbox
+        found = mailbox.recoverable(which)[::-1]
+        left = [one for one in found if before is None or one.id < before]
+        page = [
+            ExpungedMessage(
+                id=one.id,
+                folder=mailbox.folder_of(one),
+                uid=one.message.uid,
+                subject=one.message.scanned.subject,
+                sender=one.message.scanned.sender,
+                sent=one.message.scanned.sent,
+                internal_date=one.message.internal_date,
+                saved=one.message.saved,
+                size=one.message.scanned.size,
+                expunged=one.expunged,
+            )
+            for one in left[:max_rows]
+        ]
+        return ExpungedPage(page, page[-1].id if len(left) > max_rows else None)
+
+    @answered
+    def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Undeleted:
+        alias = self._of(access)
+        folders = len(alias.mailbox.by_id)
+        result = self._once(alias, write_id, lambda: self._undelete(alias.mailbox, which, to))
+        if len(alias.mailbox.by_id) > folders:
+            self._announce(alias, 0, 0)
+        for folder in result.folders:
+            self._announce(alias, folder.id, folder.modseq)
+        return result
+
+    def _undelete(self, mailbox: FakeMailbox, which: ExpungedQuery, to: str | None) -> Undeleted:
+        chosen = mailbox.recoverable(which)
+        to = None if to is None else mailbox.checked(to)
+        folders = len(mailbox.by_id)
+        placed: dict[int, list[int]] = {}
+        for one in chosen:
+            name = mailbox.folder_of(one) if to is None else to
+            target = mailbox.find(name) or mailbox.create(name, None)
+            if target.id not in placed:
+                target.modseq += 1
+            flags = Flags(system=one.message.system & ~DELETED, keywords=one.message.keywords)
+            date = one.message.internal_date
+            uid = target.add(one.message.content, flags, date, self._now())
+            placed.setdefault(target.id, []).append(uid)
+            mailbox.kept.remove(one)
+        done = [(mailbox.by_id[folder_id], uids) for folder_id, uids in placed.items()]
+        return Undeleted(
+            len(chosen),
+            sum(one.message.scanned.size for one in chosen),
+            tuple(
+                UndeletedFolder(one.id, one.name, one.uidvalidity, ranges(uids), one.modseq)
+                for one, uids in done
+            ),
+            len(mailbox.by_id) > folders,
+        )
+
+    @answered
+    def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Purged:
+        alias = self._of(access)
+        return self._once(alias, write_id, lambda: self._purge(alias.mailbox, which))
+
+    def _purge(self, mailbox: FakeMailbox, which: ExpungedQuery) -> Purged:
+        chosen = mailbox.recoverable(which)
+        for one in chosen:
+            mailbox.kept.remove(one)
+        return Purged(len(chosen), sum(one.message.scanned.size for one in chosen))
 
     @answered
     def quota(self, access: Access) -> Quota:

@@ -63,6 +63,17 @@ class ModelFolder:
         )
 
 
+@attrs.define(eq=False)
+class Kept:
+    """A message that was expunged and can be had back."""
+
+    folder: ModelFolder
+    name: str
+    uid: int
+    message: Message
+    expunged: str
+
+
 def spans(uids: Iterable[int]) -> UidSet:
     """Single UIDs joined where they are neighbours."""
     found: list[list[int]] = []
@@ -81,6 +92,8 @@ class Model:
         self.spelling: dict[str, str] = {}
         self.deliveries: dict[str, int] = {}
         self.last_uidvalidity = 0
+        self.kept: list[Kept] = []
+        """In the order in which they were expunged."""
         for name, special_use in FIRST.items():
             self._add(name, special_use, now)
 
@@ -120,13 +133,17 @@ class Model:
             if parent not in self.folders:
                 self._add(parent, None, now)
 
-    def delete_folder(self, name: str) -> None:
-        self.named(name)
+    def delete_folder(self, name: str, now: str) -> None:
+        folder = self.named(name)
         name = self.normalised(name)
         if name == "INBOX":
             raise InvalidInput
         if any(one.startswith(name + "/") for one in self.folders):
             raise FolderHasChildren
+        self._keep(name, sorted(folder.messages), now)
+        for one in self.kept:
+            if one.folder is folder:
+                one.name = name
         del self.folders[name]
 
     def rename_folder(self, old: str, new: str, now: datetime) -> None:
@@ -216,9 +233,10 @@ class Model:
         self.store_flags(name, StoreFlags(spans(uids), "add", Flags(SEEN)))
         return new
 
-    def expunge(self, name: str, uids: UidSet) -> UidSet:
+    def expunge(self, name: str, uids: UidSet, now: str) -> UidSet:
         folder = self.named(name)
         gone = [uid for uid in folder.within(uids) if folder.messages[uid].system & DELETED]
+        self._keep(name, gone, now)
         self._remove(folder, gone)
         return spans(gone)
 
@@ -258,6 +276,54 @@ class Model:
         found = spans(uid for uid in folder.messages if uid >= folder.first_recent)
         folder.first_recent = folder.uidnext
         return found
+
+    # Expunged messages
+
+    def _keep(self, name: str, uids: list[int], now: str) -> None:
+        folder = self.named(name)
+        self.kept += [Kept(folder, name, uid, folder.messages[uid], now) for uid in uids]
+
+    def name_of(self, one: Kept) -> str:
+        """The name of its folder, which may be gone."""
+        names = [name for name, folder in self.folders.items() if folder is one.folder]
+        return names[0] if names else one.name
+
+    def expunged(self, name: str | None, horizon: str) -> list[Kept]:
+        """What can be had back, of a folder or of all."""
+        wanted = None if name is None else self.normalised(name)
+        return [
+            one
+            for one in self.kept
+            if one.expunged >= horizon and wanted in (None, self.name_of(one))
+        ]
+
+    def undelete(self, name: str | None, to: str | None, horizon: str, now: datetime) -> int:
+        to = None if to is None else self.normalised(to)
+        found = self.expunged(name, horizon)
+        raised: set[int] = set()
+        # a folder's UIDVALIDITY tells which was made first
+        for one in sorted(found, key=lambda one: (one.folder.uidvalidity, one.uid)):
+            place = self.name_of(one) if to is None else to
+            if place not in self.folders:
+                self.create_folder(place, None, now)
+            target = self.folders[place]
+            if id(target) not in raised:
+                target.modseq += 1
+                raised.add(id(target))
+            text = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+            target.messages[target.uidnext] = attrs.evolve(
+                one.message,
+                system=one.message.system & ~DELETED,
+                saved=text,
+                modseq=target.modseq,
+            )
+            target.uidnext += 1
+            self.kept.remove(one)
+        return len(found)
+
+    def purge(self, name: str) -> None:
+        gone = self.expunged(name, "")
+        self.kept = [one for one in self.kept if one not in gone]
 
     # Questions
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from datetime import timedelta
 
 import apsw
 
@@ -27,6 +28,10 @@ WRONG = (
     "DELETE FROM part_chunk",
     "DELETE FROM part",
     "UPDATE message SET content_id = 1000 WHERE uid = 1",
+    "UPDATE recoverable SET content_id = 1000",
+    "UPDATE recoverable SET size = size + 1",
+    "DELETE FROM recoverable",
+    "UPDATE meta SET value = value - 1 WHERE name = 'recoverable'",
 )
 
 
@@ -35,6 +40,9 @@ class CheckTests(MailboxTestCase):
         super().setUp()
         attachment = b"Content-Type: application/x\r\n\r\n" + os.urandom(5000)
         self.put(message(1), attachment, flags=Flags(8))
+        with self.open(keep_expunged=timedelta(days=1)) as mailbox:
+            (uid,) = self.put(message(2), flags=Flags(8))
+            mailbox.expunge(self.inbox, ((uid, uid),))
 
     def test_a_good_mailbox_passes(self) -> None:
         self.mailbox.check()

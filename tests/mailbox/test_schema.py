@@ -1,6 +1,7 @@
 """The declared tables against what a file has: mended where possible, refused where not."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from unittest import mock
 
 import apsw
@@ -90,18 +91,28 @@ class SchemaTests(MailboxTestCase):
 
     def test_a_table_of_a_later_version_is_made(self) -> None:
         self.mailbox.close()
-        later = schema.Table("later", (("id", "INTEGER PRIMARY KEY"),), since=2)
+        version = schema.SCHEMA_VERSION + 1
+        later = schema.Table("later", (("id", "INTEGER PRIMARY KEY"),), since=version)
         with (
             mock.patch.object(schema, "TABLES", (*schema.TABLES, later)),
-            mock.patch.object(schema, "SCHEMA_VERSION", 2),
+            mock.patch.object(schema, "SCHEMA_VERSION", version),
         ):
             schema._expected.cache_clear()
             schema._declared_shapes.cache_clear()
             self.addCleanup(schema._expected.cache_clear)
             self.addCleanup(schema._declared_shapes.cache_clear)
             self.mailbox = self.open()
-            self.assertEqual(self.mailbox.connection.pragma("user_version"), 2)
+            self.assertEqual(self.mailbox.connection.pragma("user_version"), version)
             self.mailbox.connection.execute("INSERT INTO later VALUES (1)")
+
+    def test_a_file_of_the_first_version_can_keep_what_is_expunged(self) -> None:
+        before = self.shape()
+        self.change("DROP TABLE recoverable", "PRAGMA user_version = 1")
+        self.mailbox = self.open(keep_expunged=timedelta(days=1))
+        self.assertEqual(self.shape(), before)
+        self.mailbox.expunge(self.inbox, ALL_UIDS)
+        self.assertEqual(self.mailbox.usage().recoverable, len(message(1)))
+        self.mailbox.check()
 
     def test_the_file_of_a_newer_version_is_refused_unchanged(self) -> None:
         self.mailbox.connection.pragma("user_version", schema.SCHEMA_VERSION + 1)
@@ -177,6 +188,10 @@ class SchemaTests(MailboxTestCase):
                 "SELECT keywords FROM message WHERE folder_id = 1 AND keywords <> ''"
             ),
             "message_content": "SELECT uid FROM message WHERE content_id = 1",
+            "recoverable_content": "SELECT 1 FROM recoverable WHERE content_id = 1",
+            "recoverable_expunged": (
+                "SELECT id FROM recoverable WHERE expunged < '2026' ORDER BY expunged LIMIT 5"
+            ),
             "field_sent_day": "SELECT content_id FROM field WHERE sent_day = '2026-11-23'",
         }
         for index, question in questions.items():

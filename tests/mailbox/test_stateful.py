@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailsrv.errors import MailsrvError
 from mailsrv.mailbox import uids as uid_sets
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.transaction import iso
 from mailsrv.mailbox.values import (
     ALL_UIDS,
+    DELETED,
+    ExpungedQuery,
     FetchRequest,
     Flags,
     NewMessage,
@@ -34,6 +38,7 @@ from mailsrv.mailbox.values import (
 from tests.mailbox.model import Model, spans
 from tests.mailbox.support import Clock, fetch_all, message, new_key
 
+KEEP = timedelta(days=7)
 LONG = bytes(range(256)) * 40
 CONTENTS = [
     b"",
@@ -81,7 +86,7 @@ class MailboxMachine(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp())
         self.path = self.directory / "box.sqlite"
         self.key = new_key()
-        self.mailbox = Mailbox.create(self.path, self.key, self.now)
+        self.mailbox = Mailbox.create(self.path, self.key, self.now, keep_expunged=KEEP)
         self.model = Model(self.now())
         self.writes = 0
         for name in ("INBOX", "Archive"):
@@ -129,7 +134,10 @@ class MailboxMachine(RuleBasedStateMachine):
 
     @rule(name=names)
     def delete_folder(self, name: str) -> None:
-        self.act(lambda: self.mailbox.delete_folder(name), lambda: self.model.delete_folder(name))
+        self.act(
+            lambda: self.mailbox.delete_folder(name),
+            lambda: self.model.delete_folder(name, self.now.text),
+        )
 
     @rule(old=names, new=names)
     def rename_folder(self, old: str, new: str) -> None:
@@ -193,10 +201,47 @@ class MailboxMachine(RuleBasedStateMachine):
             return
         both = self.act(
             lambda: self.mailbox.expunge(self.id_of(name), uids),
-            lambda: self.model.expunge(name, uids),
+            lambda: self.model.expunge(name, uids, self.now.text),
         )
         assert both
         assert both[0].uids == both[1]
+
+    @rule(name=filled, uids=uid_set)
+    def delete_messages(self, name: str, uids: UidSet) -> None:
+        if name in self.model.folders:
+            self.store_flags(name, uids, "add", Flags(DELETED), None)
+            self.expunge(name, uids)
+
+    @rule(name=st.none() | names, to=st.sampled_from([None, None, "b/c", "Archive", "a//b"]))
+    def undelete(self, name: str | None, to: str | None) -> None:
+        write_id = self.write_id
+        which = ExpungedQuery(folder=name)
+        both = self.act(
+            lambda: self.mailbox.undelete(which, to, write_id),
+            lambda: self.model.undelete(name, to, self.horizon, self.now()),
+        )
+        if both:
+            assert both[0].messages == both[1]
+            for place in both[0].folders:
+                assert place.modseq == self.model.named(place.name).modseq
+            assert self.mailbox.undelete(which, to, write_id) == both[0]
+
+    @rule(name=names)
+    def purge(self, name: str) -> None:
+        which = ExpungedQuery(folder=name)
+        self.act(lambda: self.mailbox.purge(which), lambda: self.model.purge(name))
+
+    @rule(days=st.integers(1, 5))
+    def wait(self, days: int) -> None:
+        self.now.advance(days=days)
+        while self.mailbox.purge_expired():
+            pass
+        held = sum(len(one.message.content) for one in self.model.expunged(None, self.horizon))
+        assert self.mailbox.usage().recoverable == held
+
+    @property
+    def horizon(self) -> str:
+        return iso(self.now() - KEEP)
 
     @rule(name=names, uids=uid_set, to=names, moving=st.booleans())
     def transfer(self, name: str, uids: UidSet, to: str, moving: bool) -> None:
@@ -247,7 +292,7 @@ class MailboxMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.mailbox.close()
         assert os.path.getsize(self.path)
-        self.mailbox = Mailbox.open(self.path, self.key, self.now)
+        self.mailbox = Mailbox.open(self.path, self.key, self.now, keep_expunged=KEEP)
 
     @invariant()
     def same_folders(self) -> None:
@@ -269,6 +314,23 @@ class MailboxMachine(RuleBasedStateMachine):
         }
         assert found == expected
         assert self.mailbox.subscriptions() == sorted(self.model.subscribed)
+
+    @invariant()
+    def same_expunged(self) -> None:
+        if not hasattr(self, "mailbox"):
+            return
+        page = self.mailbox.expunged(max_rows=500)
+        assert page.before is None
+        found = [(one.folder, one.uid, one.size, one.expunged) for one in page.messages]
+        expected = [
+            (self.model.name_of(one), one.uid, len(one.message.content), one.expunged)
+            for one in reversed(self.model.expunged(None, self.horizon))
+        ]
+        assert found == expected
+        usage = self.mailbox.usage()
+        assert usage.octets - usage.recoverable == sum(
+            folder.size for folder in self.mailbox.folders()
+        )
 
     @invariant()
     def same_messages(self) -> None:

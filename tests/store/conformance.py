@@ -674,6 +674,139 @@ class StoreConformance:
         await self.fails(OverQuota, self.store.deliver(alias, delivery("m5")))
         await self.fails(OverQuota, self.store.resolve(OTHER))
 
+    async def test_deleting_makes_room(self) -> None:
+        size = len(message("m0"))
+        alias, password = await self.new_alias(OTHER, quota=3 * size)
+        access = await self.enter(address=OTHER, password=password)
+        await self.filled(access, 3)
+        await self.fails(OverQuota, self.store.append(access, "INBOX", [new("m3")], None))
+        first, second, _ = await self.delete(access, 2)
+        self.assertEqual((await self.store.quota(access)).used_octets, 3 * size)
+        self.assertEqual((await self.store.resolve(OTHER)).alias, alias)
+        # no more goes than has to, the oldest first
+        await self.store.append(access, "INBOX", [new("m3")], None)
+        page = await self.store.expunged(access, values.ExpungedQuery(), None, 10)
+        self.assertEqual([one.uid for one in page.messages], [second])
+        await self.fails(
+            OverQuota, self.store.append(access, "INBOX", [new("m4"), new("m5")], None)
+        )
+        page = await self.store.expunged(access, values.ExpungedQuery(), None, 10)
+        self.assertEqual([one.uid for one in page.messages], [second])
+        await self.store.deliver(alias, delivery("m6"))
+        page = await self.store.expunged(access, values.ExpungedQuery(), None, 10)
+        self.assertEqual(page.messages, [])
+        self.assertEqual((await self.store.quota(access)).used_octets, 3 * size)
+        await self.fails(OverQuota, self.store.resolve(OTHER))
+        self.assertNotIn(first, await self.contents(access))
+
+    async def test_deleting_makes_room_for_mail_that_waits(self) -> None:
+        size = len(message("m0"))
+        alias, password = await self.new_alias(OTHER, quota=3 * size)
+        access = await self.enter(address=OTHER, password=password)
+        await self.filled(access, 3)
+        await self.delete(access, 2)
+        self.store.logout(access)
+        for name in ("m4", "m5"):
+            await self.store.deliver(alias, delivery(name))
+        await self.fails(OverQuota, self.store.deliver(alias, delivery("m6")))
+        await self.fails(OverQuota, self.store.resolve(OTHER))
+        access = await self.enter(address=OTHER, password=password)
+        await self.store.poll(access)
+        self.assertEqual(len(await self.contents(access)), 3)
+        page = await self.store.expunged(access, values.ExpungedQuery(), None, 10)
+        self.assertEqual(page.messages, [])
+        self.assertEqual((await self.store.quota(access)).used_octets, 3 * size)
+
+    # Expunged messages
+
+    async def delete(self, access: Access, count: int) -> list[int]:
+        """Expunge the first messages of INBOX; the UIDs of all."""
+        uids = list(await self.contents(access))
+        inbox = await self.folder(access)
+        gone = ((uids[0], uids[count - 1]),)
+        deleted = values.StoreFlags(gone, "add", Flags(DELETED))
+        await self.store.store_flags(access, inbox.id, deleted, None)
+        await self.store.expunge(access, inbox.id, gone, None)
+        return uids
+
+    async def test_expunged_messages_are_listed(self) -> None:
+        access = await self.enter()
+        await self.filled(access, 3)
+        uids = await self.delete(access, 3)
+        everything = values.ExpungedQuery()
+        page = await self.store.expunged(access, everything, None, 2)
+        self.assertEqual([one.uid for one in page.messages], uids[:0:-1])
+        newest = page.messages[0]
+        self.assertEqual((newest.folder, newest.subject), ("INBOX", "m2"))
+        self.assertEqual(
+            (newest.sender, newest.size), ("Ann <ann@example.org>", len(message("m2")))
+        )
+        self.assertEqual(newest.sent, "2026-11-09T09:00:00Z")
+        last = await self.store.expunged(access, everything, page.before, 2)
+        self.assertEqual(([one.uid for one in last.messages], last.before), ([uids[0]], None))
+        for which in (
+            values.ExpungedQuery(subject="M2"),
+            values.ExpungedQuery(ids=(newest.id,), folder="inbox", since=newest.expunged),
+        ):
+            found = await self.store.expunged(access, which, None, 9)
+            self.assertEqual([one.id for one in found.messages], [newest.id])
+        self.assertEqual((await self.store.quota(access)).messages, 0)
+
+    async def test_undelete(self) -> None:
+        listener = Listener()
+        access = await self.enter()
+        await self.enter(listener)
+        flags = Flags(SEEN, "$Work")
+        given = values.NewMessage(message("a"), flags, RECEIVED)
+        await self.store.append(access, "INBOX", [given, new("b")], None)
+        request = values.FetchRequest(
+            ALL_UIDS, ("flags", "keywords", "internal_date", "email_id"), (values.Section(),)
+        )
+        inbox = await self.folder(access)
+        before = (await self.store.fetch(access, inbox.id, request)).rows
+        await self.delete(access, 2)
+        which = values.ExpungedQuery(subject="a")
+        done = await self.store.undelete(access, which, None, "w1")
+        (place,) = done.folders
+        self.assertEqual((done.messages, done.made, place.id), (1, False, inbox.id))
+        ((uid, _),) = place.uids
+        self.assertTrue(uid >= inbox.uidnext)
+        after = (await self.store.fetch(access, inbox.id, request)).rows
+        self.assertEqual(after, [(uid, *before[0][1:])])
+        await until(lambda: listener.highest(inbox.id) >= place.modseq)
+        self.assertEqual(await self.store.undelete(access, which, None, "w1"), done)
+        self.assertEqual((await self.folder(access)).messages, 1)
+
+    async def test_undelete_into_folders_that_are_not_there(self) -> None:
+        listener = Listener()
+        access = await self.enter()
+        await self.store.create_folder(access, "Old", None, None)
+        await self.filled(access, 2, "Old")
+        await self.store.delete_folder(access, "Old", None)
+        await self.enter(listener)
+        which = values.ExpungedQuery(folder="Old", subject="m0")
+        done = await self.store.undelete(access, which, None, None)
+        self.assertEqual(([one.name for one in done.folders], done.made), (["Old"], True))
+        await until(lambda: listener.highest(0) == 0)
+        done = await self.store.undelete(access, values.ExpungedQuery(), "Back/Again", None)
+        self.assertEqual(await self.contents(access, "Back/Again"), {1: message("m1")})
+        await self.fails(
+            InvalidInput, self.store.undelete(access, values.ExpungedQuery(), "a//b", None)
+        )
+
+    async def test_purge(self) -> None:
+        access = await self.enter()
+        await self.filled(access, 3)
+        await self.delete(access, 2)
+        size = len(message("m0"))
+        which = values.ExpungedQuery(subject="m1")
+        for _ in range(2):
+            purged = await self.store.purge(access, which, "w1")
+            self.assertEqual((purged.messages, purged.octets), (1, size))
+        self.assertEqual((await self.store.quota(access)).used_octets, 2 * size)
+        undeleted = await self.store.undelete(access, values.ExpungedQuery(), None, None)
+        self.assertEqual(undeleted.messages, 1)
+
     # Backups
 
     async def test_no_backup_where_none_are_made(self) -> None:

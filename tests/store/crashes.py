@@ -19,7 +19,16 @@ from typing import Any
 from mailsrv.errors import AuthenticationFailed
 from mailsrv.keys.vault import Vault
 from mailsrv.mailbox.mailbox import Mailbox
-from mailsrv.mailbox.values import ALL_UIDS, FetchRequest, NewMessage, Section
+from mailsrv.mailbox.values import (
+    ALL_UIDS,
+    DELETED,
+    ExpungedQuery,
+    FetchRequest,
+    Flags,
+    NewMessage,
+    Section,
+    StoreFlags,
+)
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.connections import Connections
 from mailsrv.store.home import Home
@@ -51,6 +60,13 @@ MODULES = {
         "mailsrv.mailbox.waiting",
         "mailsrv.mailbox.mailbox",
     ),
+    "undelete": (
+        "mailsrv.mailbox.messages",
+        "mailsrv.mailbox.recoverable",
+        "mailsrv.mailbox.recovery",
+        "mailsrv.mailbox.undelete",
+        "mailsrv.mailbox.transaction",
+    ),
 }
 
 
@@ -79,7 +95,8 @@ class Scene:
     def mailbox(self, world: World, password: str) -> Iterator[Mailbox]:
         secret = ServerSecret(world.volume.server_key())
         opened = Authentication(world.directory, secret).with_password(ADDRESS, password, "imap")
-        with Mailbox.open(world.volume.mailbox(opened.mailbox), opened.key, now) as mailbox:
+        path = world.volume.mailbox(opened.mailbox)
+        with Mailbox.open(path, opened.key, now, keep_expunged=timedelta(days=7)) as mailbox:
             yield mailbox
 
     def name(self) -> str:
@@ -193,7 +210,36 @@ def deliver_round(scene: Scene, run: Callable[[Callable[[World], Any]], bool]) -
     return died
 
 
-ROUNDS = {"change": change_round, "merge": merge_round, "deliver": deliver_round}
+def undelete_round(scene: Scene, run: Callable[[Callable[[World], Any]], bool]) -> bool:
+    names = [scene.name() for _ in range(3)]
+    scene.attempted.update(names)
+    deleted = [NewMessage(name.encode(), Flags(DELETED)) for name in names]
+    with scene.world() as world, scene.mailbox(world, scene.password) as mailbox:
+        inbox = mailbox.append("INBOX", deleted).folder_id
+    scene.acknowledged.update(names)
+
+    def work(world: World) -> None:
+        with scene.mailbox(world, scene.password) as mailbox:
+            mailbox.expunge(inbox, ALL_UIDS)
+            mailbox.undelete(ExpungedQuery())
+
+    died = run(work)
+    with scene.world() as world:
+        with scene.mailbox(world, scene.password) as mailbox:
+            mailbox.undelete(ExpungedQuery())  # what the child had expunged and not put back
+            assert mailbox.expunged().messages == []
+            # what it had not expunged stays, or each round would have more to do than the last
+            mailbox.store_flags(inbox, StoreFlags(ALL_UIDS, "remove", Flags(DELETED)))
+        scene.check_mail(world)
+    return died
+
+
+ROUNDS = {
+    "change": change_round,
+    "merge": merge_round,
+    "deliver": deliver_round,
+    "undelete": undelete_round,
+}
 
 
 def forked(scene: Any, modules: tuple[str, ...], fatal: int) -> Callable[..., bool]:

@@ -38,3 +38,6 @@ class TestCrashes(SynchronousTestCase):
 
     def test_delivery(self) -> None:
         self.assertGreater(self.crash("deliver", 13), 12)
+
+    def test_undelete(self) -> None:
+        self.assertGreater(self.crash("undelete", 17), 10)

@@ -48,7 +48,9 @@ class World:
 
     base: Path
     limits: Limits = attrs.field(
-        factory=lambda: Limits(poll_seconds=0.05, index_delay=0.01, avoid_seconds=0.2)
+        factory=lambda: Limits(
+            poll_seconds=0.05, index_delay=0.01, avoid_seconds=0.2, undelete_days=7.0
+        )
     )
     directory: Directory = attrs.field(init=False)
     volume: Volume = attrs.field(init=False)

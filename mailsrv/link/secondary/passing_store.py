@@ -9,15 +9,19 @@ from mailsrv.mailbox.values import (
     Changes,
     Copied,
     Expunged,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     Section,
     Selected,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.store.interfaces import IListener, IStore
 from mailsrv.store.values import (
@@ -127,6 +131,19 @@ class PassingStore:
 
     def search(self, access: Access, folder_id: int, criteria: Criteria) -> Deferred[Found]:
         return self.remote.search(access, folder_id, criteria)
+
+    def expunged(
+        self, access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> Deferred[ExpungedPage]:
+        return self.remote.expunged(access, which, before, max_rows)
+
+    def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Deferred[Undeleted]:
+        return self.remote.undelete(access, which, to, write_id)
+
+    def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Deferred[Purged]:
+        return self.remote.purge(access, which, write_id)
 
     def quota(self, access: Access) -> Deferred[Quota]:
         return self.remote.quota(access)

@@ -28,15 +28,19 @@ from mailsrv.mailbox.values import (
     Changes,
     Copied,
     Expunged,
+    ExpungedPage,
+    ExpungedQuery,
     FetchPage,
     FetchRequest,
     Folder,
     NewMessage,
+    Purged,
     Section,
     Selected,
     StoreFlags,
     StoreResult,
     UidSet,
+    Undeleted,
 )
 from mailsrv.store.interfaces import IListener, IStore
 from mailsrv.store.values import (
@@ -215,6 +219,19 @@ class RemoteStore:
 
     def search(self, access: Access, folder_id: int, criteria: Criteria) -> Deferred[Found]:
         return self._ask(access, in_mailbox.Search(folder_id, criteria))
+
+    def expunged(
+        self, access: Access, which: ExpungedQuery, before: int | None, max_rows: int
+    ) -> Deferred[ExpungedPage]:
+        return self._ask(access, in_mailbox.ListExpunged(which, before, max_rows))
+
+    def undelete(
+        self, access: Access, which: ExpungedQuery, to: str | None, write_id: str | None
+    ) -> Deferred[Undeleted]:
+        return self._ask(access, in_mailbox.Undelete(which, to, _write(write_id)))
+
+    def purge(self, access: Access, which: ExpungedQuery, write_id: str | None) -> Deferred[Purged]:
+        return self._ask(access, in_mailbox.Purge(which, _write(write_id)))
 
     def quota(self, access: Access) -> Deferred[Quota]:
         return self._ask(access, in_mailbox.QuotaOf())

@@ -14,6 +14,9 @@ def upgrade() -> None:
     op.add_column("alias", sa.Column("deleted", sa.Text))
     op.add_column("alias", sa.Column("touched", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("mailbox", sa.Column("restored", sa.Text))
+    op.add_column(
+        "usage", sa.Column("recoverable", sa.BigInteger, nullable=False, server_default="0")
+    )
     op.create_table(
         "backup",
         sa.Column(
@@ -34,9 +37,10 @@ def upgrade() -> None:
     op.create_table(
         "erasure",
         sa.Column("alias_id", sa.Text, primary_key=True),
+        sa.Column("primary", sa.Text, primary_key=True),
         sa.Column("address", sa.Text, nullable=False),
-        sa.Column("primary", sa.Text, nullable=False),
         sa.Column("domain_id", sa.Text),
+        sa.Column("files", sa.LargeBinary, nullable=False),
         sa.Column("public_keys", sa.LargeBinary, nullable=False),
         sa.Column("begun", sa.Text, nullable=False),
     )
