@@ -89,6 +89,10 @@ class Machine(Changing):
         except (MailsrvError, OSError) as error:
             return Outcome(alias.address, "failed", problem=str(error))
 
+    def _here(self, address: str) -> Alias:
+        # one that was deleted can be had back for a while, and then must have its mailbox
+        return self._served(address)
+
     def _restore(self, alias: Alias) -> Outcome:
         record = self._missing(alias)
         if record is None:

@@ -60,11 +60,15 @@ class Changing:
             yield self._here(address)
 
     def _here(self, address: str) -> Alias:
-        alias = self._directory.alias(address)
+        alias = self._served(address)
         if alias.deleted is not None:
             raise AliasDisabled(
                 f"{alias.address} was deleted at {alias.deleted}: undelete it first"
             )
+        return alias
+
+    def _served(self, address: str) -> Alias:
+        alias = self._directory.alias(address)
         if alias.primary != self._primary:
             raise InvalidInput(
                 f"{alias.address} is served by primary {alias.primary}: run this there"

@@ -129,6 +129,13 @@ class RestoreAllTests(MachineCase):
             self.assertEqual(self.states(), {ADDRESS: "restored"})
         self.assertEqual(self.read(), ["one", "two"])
 
+    def test_deleted_ones_that_can_be_had_back(self) -> None:
+        self.world.directory.mark_deleted(self.alias)
+        self.lose()
+        self.assertEqual(self.states(), {ADDRESS: "restored"})
+        self.world.directory.undelete_alias(self.alias)
+        self.assertEqual(self.read(), ["one", "two"])
+
     def test_no_backup(self) -> None:
         self.world.mailbox(OTHERS[0])
         self.lose()

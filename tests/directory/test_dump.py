@@ -61,6 +61,7 @@ class DumpTests(DirectoryCase):
             alias_id="e" * 24,
             address="gone@example.com",
             primary="primary",
+            files=b"\x90",
             public_keys=b"\x90",
             begun="2026-11-23T10:00:00Z",
         )
