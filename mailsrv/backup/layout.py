@@ -5,15 +5,17 @@ left. Nothing here tells whose mailbox it is to who does not have the directory:
 
     mailboxes/ALIAS/copies/20261123T101500Z-FILE.sqlite      a whole mailbox by itself
     mailboxes/ALIAS/copies/20261123T101500Z-FILE.json        its manifest
-    mailboxes/ALIAS/logs/FILE/20261123T101500Z-1a2b3c4d/     a chain: base, then all that came after
-                                                base.sqlite
-                                                base.json
-                                                0000000001.frames
+    mailboxes/ALIAS/logs/FILE/20261123T101500Z-1a2b3c4d/     a chain: every page that was written
+                                     0000000001.frames       since its beginning, in pieces
+                                     0000000001.base.sqlite  the file, to apply them to from 1 on
+                                     0000000001.base.json    its manifest
+                                     0000000002.frames
+                                     ...                     there may be later bases
 """
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -26,6 +28,11 @@ Octets = Annotated[int, Meta(ge=0, le=2**44)]
 Time = Annotated[str, Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+_CHAIN = r"\A[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z"
+_CHAIN_OBJECT = re.compile(
+    r"mailboxes/[0-9a-f]{24}/logs/([0-9a-f]{24})/([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})/"
+    r"([0-9]{10})\.(frames|base\.sqlite|base\.json)"
+)
 _COPY = re.compile(r"mailboxes/([0-9a-f]{24})/copies/([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{24})\.json")
 
 
@@ -51,6 +58,47 @@ class CopyManifest(msgspec.Struct, frozen=True, kw_only=True):
         return f"{_copy_stem(self.alias, self.mailbox, self.taken)}.json"
 
 
+class BaseManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Of a mailbox file as it lay there while others wrote, to which a chain's frames belong.
+
+    It is a mailbox once segments from ``first`` on have been applied up to frame ``frames`` of the
+    chain: then as it was ``milliseconds`` after 1970 UTC. ``sha256`` is of the object.
+    """
+
+    alias: ObjectId
+    mailbox: ObjectId
+    chain: Annotated[str, Meta(pattern=_CHAIN)]
+    first: int
+    frames: Octets
+    milliseconds: Octets
+    octets: Octets
+    sha256: Digest
+
+    @property
+    def name(self) -> str:
+        """Of the copy itself."""
+        return f"{self._stem}.base.sqlite"
+
+    @property
+    def manifest_name(self) -> str:
+        """Of this manifest."""
+        return f"{self._stem}.base.json"
+
+    @property
+    def _stem(self) -> str:
+        return f"{chain_of(self.alias, self.mailbox, self.chain)}{self.first:010}"
+
+
+class ChainObject(NamedTuple):
+    """What the name of an object says that belongs to a chain."""
+
+    mailbox: str
+    chain: str
+    number: int
+    kind: str
+    """"frames", "base.sqlite" or "base.json"."""
+
+
 def encode_manifest(manifest: msgspec.Struct) -> bytes:
     """A line of JSON."""
     return msgspec.json.encode(manifest) + b"\n"
@@ -62,6 +110,14 @@ def decode_copy(data: bytes) -> CopyManifest:
         return msgspec.json.decode(data, type=CopyManifest)
     except msgspec.MsgspecError:
         raise BackupDamaged("the manifest of a backup cannot be read") from None
+
+
+def decode_base(data: bytes) -> BaseManifest:
+    """Of a base. BackupDamaged."""
+    try:
+        return msgspec.json.decode(data, type=BaseManifest)
+    except msgspec.MsgspecError:
+        raise BackupDamaged("the manifest of a base cannot be read") from None
 
 
 def of_alias(alias: str) -> str:
@@ -77,6 +133,22 @@ def copies_of(alias: str) -> str:
 def logs_of(alias: str) -> str:
     """What the names of its chains begin with."""
     return f"{of_alias(alias)}logs/"
+
+
+def chain_of(alias: str, mailbox: str, chain: str) -> str:
+    """What the names of all objects of a chain begin with."""
+    return f"{logs_of(alias)}{mailbox}/{chain}/"
+
+
+def segment(alias: str, mailbox: str, chain: str, number: int) -> str:
+    """Name of a piece of a chain."""
+    return f"{chain_of(alias, mailbox, chain)}{number:010}.frames"
+
+
+def chain_object(name: str) -> ChainObject | None:
+    """What belongs to a chain, by its name; None for any other object."""
+    found = _CHAIN_OBJECT.fullmatch(name)
+    return found and ChainObject(found[1], found[2], int(found[3]), found[4])
 
 
 def is_copy_manifest(name: str) -> bool:

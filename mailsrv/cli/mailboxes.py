@@ -1,7 +1,5 @@
 """``mailsrv mailbox``: where mailboxes lie, and moving them from one primary to another."""
 
-import sys
-import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +7,7 @@ import click
 
 from mailsrv.cli.main import Context, main
 from mailsrv.cli.output import bold, plain
+from mailsrv.cli.progress import Line
 from mailsrv.cli.sizes import spoken
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import InvalidInput, Unavailable
@@ -16,9 +15,6 @@ from mailsrv.settings import Primary, Settings
 
 if TYPE_CHECKING:
     from mailsrv.link.moving.mover import Moved, Progress
-
-SAID_EVERY = 0.2
-"""Seconds between two words of progress."""
 
 
 @main.group()
@@ -149,22 +145,15 @@ def _say(context: Context, known: Alias, primary: str, moved: "Moved | None") ->
 
 
 class _Report:
-    """One line on standard error that says how far it is, for who looks at it."""
+    """How far a move is."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet = quiet or not sys.stderr.isatty()
-        self._said = 0.0
+        self._line = Line(quiet)
+        self.end = self._line.end
 
     def __call__(self, progress: "Progress") -> None:
-        now = time.monotonic()
-        if not self._quiet and now - self._said >= SAID_EVERY:
-            self._said = now
-            done = f"{spoken(progress.octets)} of {spoken(progress.of)}"
-            click.echo(f"\r\x1b[K{progress.step} {done}", nl=False, err=True)
-
-    def end(self) -> None:
-        if self._said:
-            click.echo("\r\x1b[K", nl=False, err=True)
+        done = f"{spoken(progress.octets)} of {spoken(progress.of)}"
+        self._line.say(f"{progress.step} {done}")
 
 
 def _primaries(settings: Settings) -> dict[str, Primary]:

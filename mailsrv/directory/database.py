@@ -73,6 +73,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one moment however often it asks."""
+        engine = self._engine
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._translated(), engine.begin() as connection:
+            yield connection
+
+    @contextmanager
     def writing(self, *, durable: bool = True, announce: bool = True) -> Iterator[Connection]:
         """A transaction that writes: whole or not at all, on disk at the end when ``durable``.
 

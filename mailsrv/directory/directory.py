@@ -13,12 +13,14 @@ from mailsrv.directory.backups import Backups
 from mailsrv.directory.buckets import Buckets
 from mailsrv.directory.credentials import Credentials
 from mailsrv.directory.database import Database
+from mailsrv.directory.dump import Dumps
 from mailsrv.directory.erasures import Erasures
 from mailsrv.directory.mailboxes import Mailboxes
 from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
 from mailsrv.directory.primaries import Primaries
 from mailsrv.directory.quotas import Quotas
+from mailsrv.directory.restores import Restores
 from mailsrv.directory.values import (
     Account,
     Alias,
@@ -61,11 +63,13 @@ class Directory(
     Backups,
     Buckets,
     Credentials,
+    Dumps,
     Erasures,
     Mailboxes,
     Moves,
     Primaries,
     Quotas,
+    Restores,
 ):
     """Accounts, domains, aliases, credentials, files and quotas.
 

@@ -16,6 +16,7 @@ _RECORD = select(
     schema.mailbox.c.public_key,
     schema.mailbox.c.created,
     schema.mailbox.c.primary,
+    schema.mailbox.c.restored,
 )
 
 _AGES = (
@@ -94,7 +95,7 @@ class Mailboxes(Part):
         primary than the record's serves the alias.
         """
         with self._database.writing() as connection:
-            _check_primary(connection, alias_id, record.primary)
+            check_primary(connection, alias_id, record.primary)
             _retire(connection, alias_id, replaces, archive)
             connection.execute(
                 insert(schema.mailbox).values(
@@ -142,7 +143,8 @@ class Mailboxes(Part):
             connection.execute(delete(table).where(*gone))
 
 
-def _check_primary(connection: Connection, alias_id: str, primary: str) -> None:
+def check_primary(connection: Connection, alias_id: str, primary: str) -> None:
+    """Elsewhere, unless this primary serves the alias. NoSuchAlias."""
     table = schema.alias
     found = connection.execute(select(table.c.primary).where(table.c.id == alias_id)).scalar()
     if found is None:

@@ -9,6 +9,7 @@ with its owner's key. What goes is *left* in the directory until its primary has
 
 from collections.abc import Collection
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from mailsrv.directory import schema
@@ -18,7 +19,13 @@ from mailsrv.directory.values import MailboxRecord, Unverified
 from mailsrv.errors import AlreadyExists, InvalidInput, MailboxMoved, NoSuchAlias
 
 _files = schema.mailbox
-_RECORD = select(_files.c.id, _files.c.public_key, _files.c.created, _files.c.primary)
+_RECORD = select(
+    _files.c.id,
+    _files.c.public_key,
+    _files.c.created,
+    _files.c.primary,
+    _files.c.restored,
+)
 
 _HERE = (schema.CURRENT, schema.ARCHIVED, schema.INCOMING)
 """States of files whose waiting mail, on the same volume, is theirs."""
@@ -98,7 +105,7 @@ class Moves(Part):
         given up.
         """
         with self._database.writing() as connection:
-            _expected(connection, alias_id, replaces)
+            current = _expected(connection, alias_id, replaces)
             wanted = (
                 _files.c.id == incoming,
                 _files.c.alias_id == alias_id,
@@ -110,8 +117,11 @@ class Moves(Part):
             record = MailboxRecord(*row)
             _change(connection, schema.CURRENT, schema.MOVED, _files.c.id == replaces)
             _change(connection, schema.INCOMING, schema.CURRENT, _files.c.id == incoming)
+            # the copy waits for its owner's key as the file did
+            restored = update(_files).where(_files.c.id == incoming)
+            connection.execute(restored.values(restored=current.restored))
             _give(connection, alias_id, record.primary)
-        return record
+        return msgspec.structs.replace(record, restored=current.restored)
 
     def unverified_mailboxes(self, primary: str) -> list[Unverified]:
         """Return the current files of a primary of which an old copy is still kept."""

@@ -72,6 +72,9 @@ class MailboxRecord(msgspec.Struct, frozen=True):
     primary: str = DEFAULT_PRIMARY
     """On whose volume it lies."""
 
+    restored: str | None = None
+    """When it came from a backup, and nobody has opened it with its owner's key since."""
+
 
 class MailboxFile(msgspec.Struct, frozen=True):
     """What is known of a file. ``state`` is one of those that ``schema`` names."""

@@ -39,12 +39,26 @@ def writing(connection: apsw.Connection) -> Iterator[None]:
         _roll_back(connection)
 
 
+def is_suspect(connection: apsw.Connection) -> bool:
+    """Whether the log may have a hole on the disk, which the next write closes first."""
+    return connection.filename in _suspects
+
+
 def checkpoint(connection: apsw.Connection) -> bool:
     """Copy the whole log, empty it; False when others are in the way or the log is suspect."""
-    if connection.filename in _suspects:
-        return False  # the next write makes it good first
+    return _checkpoint(connection, "TRUNCATE")
+
+
+def copy(connection: apsw.Connection) -> bool:
+    """Copy as much of the log as nobody needs there; False when that was not all of it."""
+    return _checkpoint(connection, "PASSIVE")
+
+
+def _checkpoint(connection: apsw.Connection, mode: str) -> bool:
+    if is_suspect(connection):
+        return False
     try:
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+        busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()[0]
     except apsw.IOError as error:
         _note_failed_sync(error, connection)
         raise

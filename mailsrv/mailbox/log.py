@@ -8,6 +8,7 @@ in the main file, and only those that have begun are waited for.
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -26,17 +27,22 @@ def octets(path: Path) -> int:
         return 0
 
 
-def shorten(connection: apsw.Connection, milliseconds: int) -> bool:
+def shorten(
+    connection: apsw.Connection,
+    milliseconds: int,
+    empty: Callable[[apsw.Connection], bool] = failed_syncs.checkpoint,
+) -> bool:
     """Empty the log. No transaction is open. False when somebody did not let go in time.
 
-    Writers wait meanwhile: for ``milliseconds`` at most, and for the disk. StorageFailed, DiskFull.
+    ``empty`` tries once, as patient as the connection is. Writers wait meanwhile: for
+    ``milliseconds`` at most, and for the disk. StorageFailed, DiskFull.
     """
     deadline = time.monotonic() + milliseconds / 1000
     try:
         with translated(connection):
             while (left := deadline - time.monotonic()) > 0:
                 connection.set_busy_timeout(max(1, int(left * 1000)))
-                if failed_syncs.checkpoint(connection):
+                if empty(connection):
                     return True
                 # for another one who copies SQLite does not wait
                 time.sleep(_PAUSE_SECONDS)

@@ -16,12 +16,13 @@ from mailsrv.errors import DiskFull, MailboxBusy, ReadOnlyVolume, SchemaMismatch
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.sealing import generate_key_pair
 from mailsrv.mailbox import changes as changing
-from mailsrv.mailbox import check, contents, durability, folders, index, messages, schema, sql
+from mailsrv.mailbox import check, contents, durability, folders, index, log, messages, schema, sql
 from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import fetch as fetching
 from mailsrv.mailbox.connection import translated
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.digest import content_digest
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.recovery import Recovery
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.search import Searcher
@@ -100,6 +101,7 @@ class Mailbox(Recovery):
         *,
         readonly: bool = False,
         boot: str | None = None,
+        logs: LogKeepers | None = None,
         keep_expunged: timedelta | None = None,
     ) -> Self:
         """Open a file and mend its schema.
@@ -108,16 +110,19 @@ class Mailbox(Recovery):
         nor log is changed, also not by closing, and what would have to write raises NeedsWriter.
         ``boot`` changes with each start of the operating system (found out when None). For
         ``keep_expunged`` what is expunged can be had back; what was expunged earlier is purged
-        bit by bit. None keeps nothing and purges nothing. WrongKey, MailboxDamaged,
-        MailboxMissing, SchemaMismatch, ReadOnlyVolume, MailboxBusy.
+        bit by bit. None keeps nothing and purges nothing. ``logs`` keep what is written for who
+        ships it. WrongKey, MailboxDamaged, MailboxMissing, SchemaMismatch, ReadOnlyVolume,
+        MailboxBusy.
         """
         connection = connections.connect(path, key, readonly=readonly)
         mailbox = cls(path, connection, now, readonly=readonly, keep_expunged=keep_expunged)
         try:
             with translated(connection):
+                if logs is not None and not readonly:
+                    mailbox._database.keeper = logs.attach(path, connection)
                 mailbox._settle(boot or durability.boot_id(), readonly=readonly)
         except BaseException:
-            connection.close()
+            mailbox.close()
             raise
         return mailbox
 
@@ -307,6 +312,10 @@ class Mailbox(Recovery):
         """Read every page and count everything again. MailboxDamaged."""
         with self.reading() as connection:
             check.check(connection)
+
+    def shorten_log(self, milliseconds: int) -> bool:
+        """Begin the log anew, as ``log.shorten``."""
+        return log.shorten(self.connection, milliseconds, self._database.keeper.empty)
 
     def copy_to(self, path: Path, new_key: FileKey) -> None:
         """Write a copy that ``new_key`` opens; see ``rekey``."""

@@ -20,7 +20,7 @@ class Opened:
 
     def close(self) -> None:
         """Close the file; may be called twice."""
-        self._database.connection.close(force=True)
+        self._database.keeper.close(self._database.connection)
 
     def __enter__(self) -> Self:
         return self

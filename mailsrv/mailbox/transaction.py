@@ -16,6 +16,7 @@ import msgspec
 from mailsrv.errors import InvalidInput, NeedsWriter, NoSuchFolder
 from mailsrv.mailbox import durability, failed_syncs, sql
 from mailsrv.mailbox.connection import translated
+from mailsrv.mailbox.keeper import Keeper, Unkept
 
 T = TypeVar("T")
 
@@ -123,6 +124,7 @@ class Database:
         self.now = now
         self.readonly = readonly
         self.fence: Callable[[], None] = _no_fence
+        self.keeper: Keeper = Unkept()
         self._durable = False
 
     @contextmanager
@@ -146,9 +148,9 @@ class Database:
         self.require_writer()
         connection = self.connection
         writer = Writer(connection, self.now(), durable=durable)
-        with translated(connection):
+        with translated(connection), self.keeper.turn(connection):
             self._synchronise(durable=durable)
-            with failed_syncs.writing(connection):
+            with failed_syncs.writing(connection), self.keeper.transaction(connection):
                 self.fence()
                 yield writer
 

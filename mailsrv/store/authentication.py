@@ -33,6 +33,8 @@ class Opened:
     key: FileKey
     signature: bytes = b""
     """What proves to a SCRAM client that the server knows it (rfc5802:340)."""
+    restored: str | None = None
+    """When the file came from a backup, if nobody has opened it since."""
 
 
 class Authentication:
@@ -94,6 +96,7 @@ class Authentication:
             public_key=record.public_key,
             credential=credential,
             key=unlock(credential, client_key, alias.id),
+            restored=record.restored,
         )
 
 

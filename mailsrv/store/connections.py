@@ -32,6 +32,7 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import log
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.workers import log_unexpected
 
@@ -66,7 +67,7 @@ class Connections:
 
     ``readonly`` ones are for who reads beside the process that owns the files. Others keep
     expunged messages as ``Mailbox.open`` says, and set one aside for ``shorten`` when they leave a
-    log of more than ``log_octets``.
+    log of more than ``log_octets``. ``logs`` keep what is written for who ships it.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Connections:
         keep_expunged: timedelta | None = None,
         log_octets: int | None = None,
         log_patience: float = 0.0,
+        logs: LogKeepers | None = None,
     ) -> None:
         self._seconds = seconds
         self._now = now
@@ -89,6 +91,7 @@ class Connections:
         self._keep_expunged = keep_expunged
         self._log_octets = log_octets
         self._log_milliseconds = int(log_patience * 1000)
+        self._logs = logs
         self._secret = secrets.token_bytes(32)
         self._lock = threading.Lock()
         self._closed = threading.Condition(self._lock)
@@ -171,7 +174,7 @@ class Connections:
             self._busy.update(found)
         for connection in found:
             try:
-                log.shorten(connection.mailbox.connection, self._log_milliseconds)
+                connection.mailbox.shorten_log(self._log_milliseconds)
             except Exception as error:  # noqa: BLE001 - others have long logs as well
                 connection.stale = True
                 if not isinstance(error, MailsrvError):
@@ -196,7 +199,12 @@ class Connections:
             return found
         self._make_room()
         wanted.mailbox = Mailbox.open(
-            path, key, self._now, readonly=self._readonly, keep_expunged=self._keep_expunged
+            path,
+            key,
+            self._now,
+            readonly=self._readonly,
+            keep_expunged=self._keep_expunged,
+            logs=self._logs,
         )
         wanted.opened, wanted.inode, wanted.lock = True, _identity(path), lock
         if wanted.inode is None:

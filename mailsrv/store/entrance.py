@@ -32,6 +32,7 @@ from mailsrv.store.leases import Leases
 from mailsrv.store.limits import Limits
 from mailsrv.store.mailboxes import Mailboxes
 from mailsrv.store.merging import Merging
+from mailsrv.store.restored import settle
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.sessions import Session, Sessions
 from mailsrv.store.usage import Usages
@@ -284,6 +285,7 @@ class Entrance:
             raise _Shut(opened.alias)
         try:
             with self._mailboxes.just_opened(opened) as mailbox:
+                settle(self._directory, opened, mailbox)
                 # what a crash kept from being written to the directory is put right here
                 self._usages.measure(opened.alias, mailbox)
         finally:

@@ -126,6 +126,10 @@ class Resumption:
                 found.append(reason or PASSWORD_CHANGED)
                 continue
             record = standing.record
+            if record.restored is not None:
+                # it holds what a backup held: what the session knows is not true any more
+                found.append(PASSWORD_CHANGED)
+                continue
             salt = None if record.id == access.mailbox else self._salt(record.id)
             found.append(_Found(record, salt, self._files.exist(record.public_key)))
         return revision, found

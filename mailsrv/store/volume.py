@@ -118,10 +118,10 @@ class Volume:
             os.close(descriptor)
 
     def remove_mailbox(self, file_id: str) -> None:
-        """Remove a mailbox file and what SQLite put beside it; missing ones do not matter."""
+        """Remove a mailbox file and what is beside it by its name; missing ones do not matter."""
         path = self.mailbox(file_id)
         with naming(path):
-            for suffix in ("", "-wal", "-shm", "-journal"):
+            for suffix in (".part", "", "-wal", "-shm", "-journal"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
             sync_folder(self.mailboxes)
 

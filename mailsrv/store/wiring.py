@@ -12,6 +12,7 @@ from mailsrv.directory.directory import Directory
 from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.at_hand import AtHand
 from mailsrv.store.authentication import Authentication, Opened
@@ -51,7 +52,8 @@ class Wiring:
     """Call ``start`` before the first request and ``close`` after the last, on the reactor.
 
     ``pool`` is this store's own: started and stopped with it. ``now`` tells the time in UTC.
-    ``name`` is what the directory calls this primary.
+    ``name`` is what the directory calls this primary. ``logs`` keep what is written to
+    mailboxes for who ships it.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Wiring:
         now: Callable[[], datetime],
         limits: Limits | None = None,
         name: str = DEFAULT_PRIMARY,
+        logs: LogKeepers | None = None,
     ) -> None:
         self.name = name
         self._directory = directory
@@ -73,6 +76,7 @@ class Wiring:
         self._pool = pool
         self._now = now
         self._limits = limits or Limits()
+        self._logs = logs
         self._hold: Hold | None = None
         self.backups: IBackups | None = None
         """Who makes the backups that owners ask for; None where nobody does."""
@@ -114,6 +118,7 @@ class Wiring:
             keep_expunged=timedelta(days=limits.undelete_days),
             log_octets=limits.log_octets,
             log_patience=limits.log_patience,
+            logs=self._logs,
         )
         self._mailboxes = Mailboxes(self._home, self._volume, self._vault, self._connections)
         self._revocation = Revocation(

@@ -47,6 +47,7 @@ KILLED = 9
 
 MODULES = {
     "change": (
+        "mailsrv.store.changing",
         "mailsrv.store.lifecycle",
         "mailsrv.store.volume",
         "mailsrv.mailbox.rekey",
@@ -241,7 +242,7 @@ ROUNDS = {
 }
 
 
-def forked(scene: Scene, modules: tuple[str, ...], fatal: int) -> Callable[..., bool]:
+def forked(scene: Any, modules: tuple[str, ...], fatal: int) -> Callable[..., bool]:
     """Run in a child that dies at the ``fatal``-th line of these modules; whether it died."""
 
     def run(work: Callable[[World], Any]) -> bool:

@@ -21,6 +21,7 @@ from mailsrv.errors import (
 from mailsrv.keys.filekey import derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
+from mailsrv.store import changing as changing_module
 from mailsrv.store import lifecycle as lifecycle_module
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.orphans import remove_orphans
@@ -148,10 +149,14 @@ class TestChangePassword(LifecycleCase):
         self.assertEqual(self.mailbox(changed.password).keys()[1], before)
 
     def test_a_copy_that_fails_changes_nothing(self) -> None:
-        for name in ("copy_under_new_key", "reseal", "make_credential"):
+        for module, name in (
+            (lifecycle_module, "copy_under_new_key"),
+            (lifecycle_module, "reseal"),
+            (changing_module, "make_credential"),
+        ):
             self.lifecycle.add_app_password(ADDRESS, self.password, name, ("imap",))
             files = self.world.files("*.sqlite")
-            with mock.patch.object(lifecycle_module, name, side_effect=MailboxDamaged("x")):
+            with mock.patch.object(module, name, side_effect=MailboxDamaged("x")):
                 self.assertRaises(
                     MailboxDamaged, self.lifecycle.change_password, ADDRESS, self.password
                 )
@@ -188,7 +193,7 @@ class TestChangePassword(LifecycleCase):
     def test_two_changes_exclude_each_other(self) -> None:
         with (
             self.world.volume.exclusive(self.alias),
-            mock.patch.object(lifecycle_module, "PATIENCE", 0.05),
+            mock.patch.object(changing_module, "PATIENCE", 0.05),
         ):
             self.assertRaises(MailboxBusy, self.lifecycle.change_password, ADDRESS, self.password)
 

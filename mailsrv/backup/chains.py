@@ -1,0 +1,207 @@
+"""Chains of a mailbox's log where backups are kept: what is there, the mailbox of any second, and
+what is no longer needed.
+
+No key is needed for any of it: pages are put to their places as they are, encrypted.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+
+from mailsrv.backup import layout
+from mailsrv.backup.interfaces import IObjectStore
+from mailsrv.backup.layout import BaseManifest
+from mailsrv.errors import BackupDamaged, NoSuchBackup
+from mailsrv.mailbox import segments
+from mailsrv.mailbox.frames import Replay
+
+
+@attrs.frozen
+class RestoredLog:
+    """A mailbox as it was. ``reached`` is when it was last changed, or when its base was made."""
+
+    mailbox: str
+    """Whose file it was (ObjectID): the password of that time opens it."""
+
+    reached: datetime
+    octets: int
+
+
+@attrs.frozen
+class Chain:
+    """Any second from ``earliest`` on can be restored, up to the next chain or the last change."""
+
+    mailbox: str
+    name: str
+    earliest: datetime
+    bases: int
+    segments: int
+    octets: int
+
+
+def list_chains(store: IObjectStore, alias: str) -> list[Chain]:
+    """Those of an alias (ObjectID) that can be restored from, oldest first. BackupStoreFailed."""
+    octets: dict[tuple[str, str], int] = defaultdict(int)
+    pieces: dict[tuple[str, str], int] = defaultdict(int)
+    bases: dict[tuple[str, str], list[BaseManifest]] = defaultdict(list)
+    for stored in store.list(layout.logs_of(alias)):
+        found = layout.chain_object(stored.name)
+        if found is None:
+            continue
+        chain = (found.mailbox, found.chain)
+        octets[chain] += stored.octets
+        pieces[chain] += found.kind == "frames"
+        if found.kind == "base.json":
+            bases[chain].append(layout.decode_base(store.read(stored.name)))
+    listed = [
+        Chain(
+            mailbox=mailbox,
+            name=name,
+            earliest=_moment(min(one.milliseconds for one in made)),
+            bases=len(made),
+            segments=pieces[mailbox, name],
+            octets=octets[mailbox, name],
+        )
+        for (mailbox, name), made in bases.items()
+    ]
+    return sorted(listed, key=lambda one: one.earliest)
+
+
+def restore_at(store: IObjectStore, alias: str, moment: datetime, target: Path) -> RestoredLog:
+    """Write the mailbox as it was at ``moment`` to a new file, on disk, in bounded memory.
+
+    Changes that were committed up to then are in it, as far as they were shipped: ``reached`` tells
+    of the last. NoSuchBackup, BackupDamaged, BackupStoreFailed, DiskFull leave nothing at
+    ``target``.
+    """
+    base = _base_for(store, alias, moment)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        store.get(base.name, target)
+        _verify(base, target)
+        return _replay(store, base, _milliseconds(moment), target, part)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def prune(store: IObjectStore, alias: str, since: datetime, current: str) -> int:
+    """Remove what no second from ``since`` on needs; how many objects.
+
+    The chain that is ``current`` stays, and with it chains that began later than ``since``: their
+    bases may be under way. BackupStoreFailed.
+    """
+    names: dict[tuple[str, str], list[layout.ChainObject]] = defaultdict(list)
+    bases: list[BaseManifest] = []
+    for stored in store.list(layout.logs_of(alias)):
+        found = layout.chain_object(stored.name)
+        if found is not None:
+            names[found.mailbox, found.chain].append(found)
+            if found.kind == "base.json":
+                bases.append(layout.decode_base(store.read(stored.name)))
+    bases.sort(key=lambda one: one.milliseconds)
+    old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
+    needed: dict[tuple[str, str], int] = {}
+    for base in old[-1:] + bases[len(old) :]:
+        chain = (base.mailbox, base.chain)
+        needed[chain] = min(base.first, needed.get(chain, base.first))
+    young = layout.stamp(since)
+    removed = 0
+    for chain, objects in names.items():
+        if chain in needed or (chain[1] != current and chain[1][: len(young)] < young):
+            first = needed.get(chain)
+            gone = [one for one in objects if first is None or one.number < first]
+            removed += store.remove(_in_order(alias, gone))
+    return removed
+
+
+def _in_order(alias: str, objects: list[layout.ChainObject]) -> Iterator[str]:
+    """Manifests first: what has none is not restored from."""
+    for one in sorted(objects, key=lambda one: (one.kind != "base.json", one.number)):
+        prefix = layout.chain_of(alias, one.mailbox, one.chain)
+        yield f"{prefix}{one.number:010}.{one.kind}"
+
+
+def _base_for(store: IObjectStore, alias: str, moment: datetime) -> BaseManifest:
+    bases = [
+        layout.decode_base(store.read(stored.name))
+        for stored in store.list(layout.logs_of(alias))
+        if (found := layout.chain_object(stored.name)) is not None and found.kind == "base.json"
+    ]
+    if not bases:
+        raise NoSuchBackup("no changes of this mailbox were shipped: it has no point in time")
+    old = [one for one in bases if one.milliseconds <= _milliseconds(moment)]
+    if not old:
+        earliest = _moment(min(one.milliseconds for one in bases) + 999)
+        raise NoSuchBackup(
+            f"{layout.iso(moment)} is before everything that can be restored: "
+            f"the earliest time is {layout.iso(earliest)}"
+        )
+    return max(old, key=lambda one: one.milliseconds)
+
+
+def _verify(base: BaseManifest, path: Path) -> None:
+    if path.stat().st_size != base.octets or segments.sha256(path).hex() != base.sha256:
+        raise BackupDamaged(f"{base.name}: the SHA-256 is not that of the manifest")
+
+
+def _replay(
+    store: IObjectStore, base: BaseManifest, limit: int, target: Path, part: Path
+) -> RestoredLog:
+    captured, reached = 0, base.milliseconds
+    with target.open("r+b") as file:
+        replay = Replay(file)
+        for segment in _segments(store, base, part):
+            if captured and segment.first != captured + 1:
+                raise BackupDamaged("the chain of this mailbox's log has a gap")
+            wanted = [
+                mark
+                for mark in segment.marks
+                if mark.milliseconds <= limit or mark.frame <= base.frames
+            ]
+            if wanted:
+                replay.apply(segments.frames(part, wanted[-1].frame - segment.first + 1))
+                captured = wanted[-1].frame
+                reached = max(reached, wanted[-1].milliseconds)
+            if len(wanted) < len(segment.marks):
+                break
+        if captured < base.frames:
+            raise BackupDamaged(
+                f"the base needs frames up to {base.frames}, and those up to {captured} are there"
+            )
+        replay.finish()
+        octets = file.seek(0, 2)
+    return RestoredLog(mailbox=base.mailbox, reached=_moment(reached), octets=octets)
+
+
+def _segments(store: IObjectStore, base: BaseManifest, part: Path) -> Iterator[segments.Segment]:
+    """Heads of the segments that follow each other, each with its file at ``part`` meanwhile."""
+    number = base.first
+    while True:
+        part.unlink(missing_ok=True)
+        name = layout.segment(base.alias, base.mailbox, base.chain, number)
+        try:
+            store.get(name, part)
+        except NoSuchBackup:
+            return
+        try:
+            segment = segments.read(part)
+        except BackupDamaged as error:
+            raise BackupDamaged(f"{name}: {error}") from None
+        if (segment.chain, segment.number) != (base.chain, number):
+            raise BackupDamaged(f"{name}: is another segment than its name says")
+        yield segment
+        number += 1
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000 + 1e-6)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

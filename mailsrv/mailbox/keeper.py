@@ -1,0 +1,276 @@
+"""Keeps the log of mailboxes until it has been captured, whoever in this process writes to them.
+
+SQLite copies a log to the main file by itself when a commit leaves it long, and when the last
+connection closes. Of a mailbox whose log is shipped both are done here, after all of it has been
+captured (``capture``), and no write of this process comes between: they all take turns.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+import apsw
+
+from mailsrv.errors import MailboxBusy, MailsrvError
+from mailsrv.mailbox import failed_syncs, sql
+from mailsrv.mailbox.capture import Capture
+from mailsrv.mailbox.connection import BUSY_MILLISECONDS
+from mailsrv.mailbox.spool import Spool, State
+
+CHECKPOINT_FRAMES = 1000
+"""Of new frames in the log, after which they are copied to the main file, as SQLite does."""
+
+
+class Keeper(Protocol):
+    """What a connection that writes does besides."""
+
+    @contextmanager
+    def turn(self, connection: apsw.Connection) -> Iterator[None]:
+        """Around a write transaction. MailboxBusy."""
+
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
+        """Inside it, before it is committed or rolled back."""
+
+    def empty(self, connection: apsw.Connection) -> bool:
+        """Copy the whole log, empty it; False when others are in the way."""
+
+    def close(self, connection: apsw.Connection) -> None:
+        """Close a connection; may be called twice."""
+
+
+class Unkept:
+    """For mailboxes whose log nobody ships: SQLite does everything."""
+
+    @contextmanager
+    def turn(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
+        yield
+
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:  # noqa: ARG002
+        yield
+
+    def empty(self, connection: apsw.Connection) -> bool:
+        return failed_syncs.checkpoint(connection)
+
+    def close(self, connection: apsw.Connection) -> None:
+        connection.close(force=True)
+
+
+class LogKeeper:
+    """One mailbox file, all its writing connections in this process. Any thread."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self._turns = threading.RLock()
+        self._connections: set[apsw.Connection] = set()
+        self._checkpointed = 0
+        self._counted = 0
+        self._over = False
+        self.uploading = threading.Lock()
+        """For who uploads segments, which go in their order."""
+
+    @property
+    def path(self) -> Path:
+        """Of the mailbox."""
+        return self._capture.path
+
+    @property
+    def spool(self) -> Spool:
+        """Where its segments wait."""
+        return self._capture.spool
+
+    @property
+    def state(self) -> State:
+        """How far it was captured."""
+        return self._capture.state
+
+    @property
+    def problem(self) -> str:
+        """Why the last chain ended."""
+        return self._capture.problem
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are open."""
+        return bool(self._connections)
+
+    def attach(self, connection: apsw.Connection) -> bool:
+        """Before the connection writes. False when this keeper was given up. What SQLite raises."""
+        with self._turns:
+            if self._over:
+                return False
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if not self._connections:
+                self._capture.resume(_frames(connection)[0])
+            self._connections.add(connection)
+            # takes the place of SQLite's own, which copies a long log to the main file
+            connection.set_wal_hook(self._committed)
+        return True
+
+    def give_up(self) -> bool:
+        """Whether nothing is open, captured or waits to be shipped, so that another may begin."""
+        with self._turns:
+            self._over = not self._connections and not self._capture.spool.waiting()
+            return self._over
+
+    @contextmanager
+    def turn(self, connection: apsw.Connection) -> Iterator[None]:
+        if not self._turns.acquire(timeout=BUSY_MILLISECONDS / 1000):
+            raise MailboxBusy("another writer holds the mailbox")
+        try:
+            self._look(connection)
+            yield
+            self._checkpoint_if_long(connection)
+        finally:
+            self._turns.release()
+
+    @contextmanager
+    def transaction(self, connection: apsw.Connection) -> Iterator[None]:
+        self._capture.begun(counted=_version(connection) == self._counted)
+        try:
+            yield
+        except BaseException:
+            self._capture.undone()
+            raise
+
+    def empty(self, connection: apsw.Connection) -> bool:
+        with self._turns:
+            capture = self._capture
+            if not capture.active:
+                return failed_syncs.checkpoint(connection)
+            version = _version(connection)
+            capture.reach(_frames(connection)[0])
+            capture.capture()
+            done = failed_syncs.checkpoint(connection)
+            if capture.active and _version(connection) != version:
+                capture.break_off("another process wrote while the log was emptied")
+            elif done:
+                self._checkpointed = 0
+                capture.emptied()
+            return done
+
+    def close(self, connection: apsw.Connection) -> None:
+        with self._turns:
+            if connection not in self._connections:
+                return
+            self._connections.remove(connection)
+            try:
+                # where it fails the log stays, and is looked at when the file is opened again
+                with suppress(apsw.Error, MailsrvError):
+                    if not self._connections:
+                        self._finish(connection)
+            finally:
+                connection.close(force=True)
+                if not self._connections:
+                    self._capture.let_go()
+
+    @contextmanager
+    def held(self, seconds: float = BUSY_MILLISECONDS / 1000) -> Iterator[Capture]:
+        """What is captured, while nobody of this process writes. MailboxBusy."""
+        if not self._turns.acquire(timeout=seconds):
+            raise MailboxBusy("another writer holds the mailbox")
+        try:
+            yield self._capture
+        finally:
+            if not self._connections:
+                self._capture.let_go()
+            self._turns.release()
+
+    def begin(self, chain: str, alias: str) -> bool:
+        """Begin a chain; False when this is no moment for it. MailboxBusy."""
+        with self.held() as capture:
+            return capture.begin(chain, alias, opened=bool(self._connections))
+
+    def _look(self, connection: apsw.Connection) -> None:
+        """What others have done since the last turn, in time for the next commit."""
+        self._counted = _version(connection)
+        committed, copied = _frames(connection)
+        self._capture.reach(committed)
+        if committed == copied and self._capture.behind:
+            # somebody else copied the log: the next write begins it anew
+            self._capture.capture()
+
+    def _committed(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
+        self._capture.committed(frames)
+        return apsw.SQLITE_OK
+
+    def _checkpoint_if_long(self, connection: apsw.Connection) -> None:
+        end = self._capture.end
+        self._checkpointed = min(self._checkpointed, end)
+        if end - self._checkpointed < CHECKPOINT_FRAMES:
+            return
+        self._checkpointed = end
+        self._capture.capture()
+        with suppress(apsw.Error):  # what was written is in the log
+            failed_syncs.copy(connection)
+
+    def _finish(self, connection: apsw.Connection) -> None:
+        """Leave no log behind, as SQLite would not."""
+        connection.set_busy_timeout(0)
+        capture = self._capture
+        full = capture.active and (_frames(connection)[0] or capture.state.closed is None)
+        if full and not self.empty(connection):
+            return
+        if not failed_syncs.is_suspect(connection):
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+class LogKeepers:
+    """Those of a volume. ``folder`` is where captured frames wait; ``boot`` as in ``Mailbox``."""
+
+    def __init__(self, folder: Path, milliseconds: Callable[[], int], boot: str) -> None:
+        self._folder = folder
+        self._milliseconds = milliseconds
+        self._boot = boot
+        self._lock = threading.Lock()
+        self._keepers: dict[str, LogKeeper] = {}
+
+    def attach(self, path: Path, connection: apsw.Connection) -> LogKeeper:
+        """The keeper of the file at ``path``, which ``connection`` has open to write."""
+        while not (keeper := self.of(path)).attach(connection):
+            pass
+        return keeper
+
+    def of(self, path: Path) -> LogKeeper:
+        """The keeper of a file."""
+        with self._lock:
+            keeper = self._keepers.get(path.stem)
+            if keeper is None:
+                spool = Spool(self._folder / path.stem)
+                capture = Capture(path, spool, self._milliseconds, self._boot)
+                keeper = self._keepers[path.stem] = LogKeeper(capture)
+            return keeper
+
+    def left(self) -> list[str]:
+        """Names (without suffix) of the mailbox files of which something is on the volume."""
+        try:
+            return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+        except FileNotFoundError:
+            return []
+
+    def forget(self, keeper: LogKeeper, *, remove: bool = False) -> None:
+        """Keep no more of a mailbox that is closed than what is on the volume, or not even that."""
+        with self._lock:
+            if keeper.give_up():
+                self._keepers.pop(keeper.path.stem, None)
+                if remove:
+                    keeper.spool.remove()
+
+    def all(self) -> list[LogKeeper]:
+        """Those that are known."""
+        with self._lock:
+            return list(self._keepers.values())
+
+
+def _frames(connection: apsw.Connection) -> tuple[int, int]:
+    """Committed frames in the log, and how many of them are in the main file."""
+    found: tuple[int, int] = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return max(found[0], 0), max(found[1], 0)
+
+
+def _version(connection: apsw.Connection) -> int:
+    """Changes with each commit of another connection."""
+    return int(sql.value(connection, "PRAGMA data_version"))
