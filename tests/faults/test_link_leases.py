@@ -39,16 +39,11 @@ class LeaseTests(LinkTestCase):
             return derive_file_key(self.password, file.read(16))
 
     def held(self, pid: int | None = None) -> int:
-        """How often the key is in the memory of the primary, or of another process.
-
-        With its salt behind it, as the cipher of an open file and a lent key have it, and as text.
-        The bare 32 octets are not counted: a freed ``FileKey`` is not wiped, and in about one run
-        of eighty its octets stay where they were.
-        """
+        """How often the key is in the memory of the primary, or of another: as octets or text."""
         pid = pid or self.pid
         if not memory.readable(pid):
             raise SkipTest("reading the memory of another process is not allowed here")
-        return memory.count(pid, self.key.pack(), self.key.raw.hex().encode())
+        return memory.count(pid, self.key.raw, self.key.raw.hex().encode())
 
     def gone(self, seconds: float) -> None:
         self.eventually(lambda: self.held() == 0, seconds)
