@@ -23,6 +23,7 @@ from mailsrv.keys.objectid import object_id
 from mailsrv.keys.quiet import Quiet
 from mailsrv.keys.scram import Verifier, accepts, recover_client_key, verifier_from_password
 from mailsrv.keys.sealing import generate_key_pair, seal, unseal
+from mailsrv.keys.wiping import wiped
 
 _NONCE_LENGTH = 12
 
@@ -66,6 +67,8 @@ def make_credential(
     identity = object_id(now)
     verifier, client_key = verifier_from_password(password, salt, iterations)
     private, public = generate_key_pair()
+    with wiped(file_key.pack()) as packed:
+        sealed = seal(public, packed, _context("file key", alias, identity))
     return Credential(
         id=identity,
         label=label,
@@ -74,7 +77,7 @@ def make_credential(
         verifier=verifier,
         public_key=public,
         wrapped_private_key=_wrap(private, client_key, alias, identity),
-        sealed_file_key=seal(public, file_key.pack(), _context("file key", alias, identity)),
+        sealed_file_key=sealed,
         created=now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
@@ -84,16 +87,17 @@ def unlock(credential: Credential, client_key: bytes, alias: str) -> FileKey:
     private = _unwrap(credential.wrapped_private_key, client_key, alias, credential.id)
     context = _context("file key", alias, credential.id)
     try:
-        return FileKey.unpack(unseal(private, credential.sealed_file_key, context))
+        with wiped(unseal(private, credential.sealed_file_key, context)) as packed:
+            return FileKey.unpack(packed)
     except InvalidInput:
         raise SealBroken("the sealed file key has the wrong length") from None
 
 
 def reseal(credential: Credential, file_key: FileKey, alias: str) -> Credential:
     """Return the credential opening another file instead; the same password stays valid."""
-    sealed = seal(
-        credential.public_key, file_key.pack(), _context("file key", alias, credential.id)
-    )
+    context = _context("file key", alias, credential.id)
+    with wiped(file_key.pack()) as packed:
+        sealed = seal(credential.public_key, packed, context)
     return msgspec.structs.replace(credential, sealed_file_key=sealed)
 
 

@@ -8,6 +8,7 @@ here lets a file be opened with the raw key, which costs well under a millisecon
 
 import hashlib
 import secrets
+import sys
 from typing import ClassVar, Self
 
 from mailsrv.errors import InvalidInput
@@ -21,7 +22,10 @@ KEY_LENGTH = 32
 
 
 class FileKey(Quiet, frozen=True):
-    """A raw key and the salt that stands in the first 16 octets of its file."""
+    """A raw key and the salt that stands in the first 16 octets of its file.
+
+    The raw key is wiped with the last reference to it.
+    """
 
     shown: ClassVar[tuple[str, ...]] = ()
 
@@ -31,6 +35,11 @@ class FileKey(Quiet, frozen=True):
     def __post_init__(self) -> None:
         if len(self.raw) != KEY_LENGTH or len(self.salt) != SALT_LENGTH:
             raise InvalidInput("a file key is 32 octets of key and 16 octets of salt")
+
+    def __del__(self) -> None:
+        # two references: this object's, and that of the question
+        if sys.getrefcount(self.raw) == 2:
+            wipe(self.raw)
 
     def pragma(self) -> str:
         """Return the value for ``PRAGMA key``: ``raw:`` and 96 hex digits. It is the secret."""
@@ -42,7 +51,7 @@ class FileKey(Quiet, frozen=True):
         return text
 
     def pack(self) -> bytes:
-        """Return 48 octets, key then salt, to be sealed or put into the vault."""
+        """Return 48 octets, key then salt, to be sealed or put into the vault. Wipe them."""
         return self.raw + self.salt
 
     @classmethod

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from mailsrv.errors import KeyGone
+from mailsrv.keys.wiping import wiped
 
 _NONCE_LENGTH = 12
 
@@ -53,7 +54,16 @@ class Vault:
     @contextmanager
     def use(self, handle: str) -> Iterator[bytes]:
         """Show a secret for the length of a ``with`` block. KeyGone when it was dropped."""
-        yield self._open(handle)
+        with wiped(self.open(handle)) as secret:
+            yield secret
+
+    def open(self, handle: str) -> bytes:
+        """The same, for who hands the secret on and has it wiped. KeyGone."""
+        with self._lock:
+            kept, cipher = self._kept.get(handle), self._cipher
+        if kept is None or cipher is None:
+            raise KeyGone("the session that brought the key has ended")
+        return cipher.decrypt(kept[:_NONCE_LENGTH], kept[_NONCE_LENGTH:], handle.encode())
 
     def drop(self, handle: str) -> None:
         """Forget a secret; a handle that is gone already is fine."""
@@ -65,10 +75,3 @@ class Vault:
         with self._lock:
             self._kept.clear()
             self._cipher = None
-
-    def _open(self, handle: str) -> bytes:
-        with self._lock:
-            kept, cipher = self._kept.get(handle), self._cipher
-        if kept is None or cipher is None:
-            raise KeyGone("the session that brought the key has ended")
-        return cipher.decrypt(kept[:_NONCE_LENGTH], kept[_NONCE_LENGTH:], handle.encode())

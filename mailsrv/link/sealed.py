@@ -50,7 +50,7 @@ class LinkKeys:
         return cls(*generate_key_pair())
 
     def open(self, sealed: bytes, purpose: str, nonce: bytes, number: int, *about: str) -> bytes:
-        """What was sealed to this process. StaleKey where it does not open."""
+        """What was sealed to this process, to be wiped. StaleKey where it does not open."""
         try:
             return unseal(self.private, sealed, _context(purpose, nonce, number, *about))
         except SealBroken:
@@ -118,10 +118,10 @@ class Opener:
     numbers: Numbers = attrs.Factory(Numbers)
 
     def open(self, sealed: bytes, purpose: str, number: int, *about: str) -> bytes:
-        """The secret. StaleKey when it was sealed for another connection or used before."""
+        """The secret, to be wiped. StaleKey: sealed for another connection, or used before."""
         self.numbers.admit(number)
         return self.keys.open(sealed, purpose, self.nonce, number, *about)
 
     def lent(self, lent: Lent, alias: str, session: str) -> bytes:
-        """The file key that a front end lends."""
+        """The file key that a front end lends, to be wiped."""
         return self.open(lent.sealed, LEND, lent.number, alias, session)

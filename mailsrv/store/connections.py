@@ -31,6 +31,7 @@ from mailsrv.errors import (
     TooManyResults,
 )
 from mailsrv.keys.filekey import FileKey
+from mailsrv.keys.wiping import wiped
 from mailsrv.mailbox import log
 from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
@@ -212,7 +213,8 @@ class Connections:
         return wanted
 
     def _lock_of(self, key: FileKey) -> bytes:
-        return hashlib.blake2b(key.pack(), key=self._secret, digest_size=32).digest()
+        with wiped(key.pack()) as packed:
+            return hashlib.blake2b(packed, key=self._secret, digest_size=32).digest()
 
     def _take(
         self, wanted: _Connection, identity: tuple[int, int] | None, lock: bytes

@@ -25,6 +25,7 @@ from mailsrv.errors import (
     WrongKey,
 )
 from mailsrv.keys.vault import Vault, new_handle
+from mailsrv.keys.wiping import wiped
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.gate import Gate
 from mailsrv.store.interfaces import IListener
@@ -143,9 +144,8 @@ class Entrance:
         return ScramAccepted(access=access, server_signature=signature)
 
     def key(self, access: Access) -> bytes:
-        """The packed key of a session that has just logged in, for who keeps it. KeyGone."""
-        with self._vault.use(access.key) as packed:
-            return packed
+        """The packed key of a session that has just logged in, to be wiped. KeyGone."""
+        return self._vault.open(access.key)
 
     def serial(self) -> int:
         """A number for a session that begins now."""
@@ -239,10 +239,11 @@ class Entrance:
         )
         session = Session(access, who.listener, opened.public_key, leased=leased, began=began)
         self.settle(session, admitted.revision)
-        if leased:
-            self._leases.begin(session, opened.key.pack())
-        else:
-            self._vault.put(opened.key.pack(), access.key)
+        with wiped(opened.key.pack()) as packed:
+            if leased:
+                self._leases.begin(session, packed)
+            else:
+                self._vault.put(packed, access.key)
         self._entered(opened)
         return access
 

@@ -261,7 +261,7 @@ class IPrimary(IStore):
     def login_leased(
         address: str, password: str, scope: Scope, listener: IListener | None, session: str
     ) -> Deferred[tuple[Access, bytes]]:
-        """Deferred of Access and packed FileKey: as ``login``, with the key on lease.
+        """Deferred of Access and packed FileKey, to be wiped: as ``login``, with the key on lease.
 
         ``session`` is the id for ``Access.session``, from whoever holds the key. An earlier
         session of that id ends, silently; of two logins with one id under way at once the one

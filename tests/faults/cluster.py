@@ -235,6 +235,7 @@ class Cluster:
         directory: str = "",
         redis: str = "",
         *,
+        idle: float = 5.0,
         eager: bool = False,
     ) -> None:
         self.lease = lease
@@ -249,7 +250,8 @@ class Cluster:
         self.primaries = {
             name: Primary(
                 *(self.root, name, self.directory),
-                f'[link]\nname = "{name}"\nlease_seconds = {lease}\n{links}',
+                f'[link]\nname = "{name}"\nlease_seconds = {lease}\n{links}'
+                f"[store]\nidle_seconds = {idle}\n",
             )
             for name in names
         }

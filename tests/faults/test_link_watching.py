@@ -66,9 +66,11 @@ class WatchingTests(LinkTestCase):
         self.agree(self.b)
 
     def test_delivery_to_nobody_waits(self) -> None:
-        self.a.forget()
-        self.b.forget()
-        self.eventually(lambda: self.cluster.a.proxy.seen[UP, "Call", "logout"] > 0)
+        for session in (self.a, self.b):
+            seen = session.secondary.proxy.seen
+            before = seen[UP, "Call", "logout"]
+            session.forget()
+            self.eventually(lambda seen=seen, before=before: seen[UP, "Call", "logout"] > before)
         self.do(Deliver("mail"))
         self.assertEqual(len(self.cluster.waiting_files()), 1)
         self.agree(self.b)

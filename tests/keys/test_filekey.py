@@ -1,5 +1,6 @@
 """The file key is the one that SQLite3MultipleCiphers derives from the passphrase."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -72,6 +73,23 @@ class FileKeyTests(SynchronousTestCase):
         key = FileKey(raw=bytes(range(32)), salt=bytes(range(32, 48)))
         self.assertEqual(FileKey.unpack(key.pack()), key)
         self.assertEqual(key.pragma(), "raw:" + bytes(range(48)).hex())
+
+    def test_the_raw_key_is_wiped_when_nobody_has_it(self) -> None:
+        raw = os.urandom(32)
+        key = FileKey(raw=raw, salt=bytes(16))
+        kept = bytearray(raw)
+        key.__del__()
+        self.assertEqual(raw, kept)
+        del raw
+        key.__del__()  # as when the last reference goes, after which there is nothing to look at
+        self.assertEqual(key.raw, b"0" * 32)
+
+    def test_what_a_key_was_made_of_stays(self) -> None:
+        packed = os.urandom(48)
+        kept = bytearray(packed)
+        FileKey.unpack(packed)
+        self.assertEqual(packed, kept)
+        self.assertEqual(FileKey.unpack(packed).raw, kept[:32])
 
     def test_wrong_lengths_are_refused(self) -> None:
         # raw: with another length would silently become a passphrase

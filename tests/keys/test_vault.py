@@ -21,6 +21,13 @@ class VaultTests(SynchronousTestCase):
         self.assertNotEqual(self.vault.put(b"secret"), handle)
         self.assertEqual(len(self.vault), 2)
 
+    def test_what_was_shown_is_wiped(self) -> None:
+        handle = self.vault.put(b"secret")
+        with self.vault.use(handle) as shown:
+            pass
+        self.assertEqual(shown, b"000000")
+        self.assertEqual(self.vault.open(handle), b"secret")
+
     def test_drop(self) -> None:
         handle = self.vault.put(b"secret")
         self.vault.drop(handle)

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from zope.interface import implementer
 
 from mailsrv.errors import Elsewhere, InvalidInput, KeyGone, MailsrvError, Unavailable
+from mailsrv.keys.wiping import wipe, wiped
 from mailsrv.link.mailbox_operations import (
     MAILBOX_OPERATIONS,
     SessionOperation,
@@ -120,7 +121,8 @@ class FrontEnd:
             return None
         try:
             about = (alias, mailbox, lending.session)
-            self._store.lend(access, self._keys.open(lending.sealed, ASK, ask, 0, *about))
+            with wiped(self._keys.open(lending.sealed, ASK, ask, 0, *about)) as key:
+                self._store.lend(access, key)
         except MailsrvError:  # the session has ended meanwhile, or this is no key
             return None
         return access
@@ -163,13 +165,14 @@ class FrontEnd:
         return LoggedIn(access, self._sealed(key, asked), accepted.server_signature)
 
     def _sealed(self, key: bytes, asked: Login | LoginScram) -> bytes:
-        nonce = self._connection.welcome.nonce
-        return seal_for(self._connection.public_key, key, KEY, nonce, asked.number, asked.session)
+        about = (KEY, self._connection.welcome.nonce, asked.number, asked.session)
+        with wiped(key):
+            return seal_for(self._connection.public_key, key, *about)
 
     async def _entering(
         self, id_: str, opening: Deferred[Any], access_of: Callable[[Any], Access]
     ) -> Any:
-        """Wait for a login. One that nobody wants any more by then is closed at once.
+        """Wait for a login and its key. One that nobody wants any more by then is closed at once.
 
         What there is of its id ends: who asks again has not heard of it.
         """
@@ -187,6 +190,7 @@ class FrontEnd:
         access = access_of(opened)
         if self._sessions.get(id_) is not session:
             self._store.logout(access)
+            wipe(opened[1])
             raise KeyGone(ENDED)
         self._enter(id_, session, access)
         return opened
@@ -273,7 +277,8 @@ class FrontEnd:
         return session.access
 
     def _lend(self, access: Access, lent: Lent) -> None:
-        self._store.lend(access, self._opener.lent(lent, access.alias, access.session))
+        with wiped(self._opener.lent(lent, access.alias, access.session)) as key:
+            self._store.lend(access, key)
 
     # The end
 

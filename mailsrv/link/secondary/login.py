@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailsrv.errors import AuthenticationFailed, StaleKey, Unavailable
 from mailsrv.keys.vault import Vault
+from mailsrv.keys.wiping import wiped
 from mailsrv.link.operations import (
     LoggedIn,
     Login,
@@ -79,7 +80,7 @@ class _Attempt:
         )
 
     def key(self, line: Line, answer: LoggedIn, keys: LinkKeys) -> bytes:
-        """The file key that came with the answer."""
+        """The file key that came with the answer, to be wiped."""
         nonce = line.sealer.nonce
         try:
             return keys.open(answer.sealed_key, KEY, nonce, self._number, self.session)
@@ -166,7 +167,8 @@ class Doors:
         line = attempt.line
         if line is None or answer.access.session != attempt.session:
             raise Unavailable("the mailbox server answered for another session")
-        handle = self._vault.put(attempt.key(line, answer, self._keys))
+        with wiped(attempt.key(line, answer, self._keys)) as key:
+            handle = self._vault.put(key)
         access = msgspec.structs.replace(answer.access, key=handle)
         if attempt.session not in self._entering:
             self._vault.drop(handle)  # revoked before it was open
