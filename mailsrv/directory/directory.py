@@ -16,6 +16,7 @@ from mailsrv.directory.migrate import migrate
 from mailsrv.directory.moves import Moves
 from mailsrv.directory.primaries import Primaries
 from mailsrv.directory.quotas import Quotas
+from mailsrv.directory.touches import Touches
 from mailsrv.directory.values import (
     Account,
     Alias,
@@ -44,7 +45,7 @@ __all__ = [
 ]
 
 
-class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas):
+class Directory(Accounts, Aliases, Credentials, Mailboxes, Moves, Primaries, Quotas, Touches):
     """Accounts, domains, aliases, credentials, files and quotas.
 
     Besides the errors that each method names, all raise Unavailable, StorageFailed, DiskFull or

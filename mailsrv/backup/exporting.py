@@ -1,0 +1,213 @@
+"""Taking a mailbox away as mbox, Maildir++ or .eml files, in bounded memory, resumed where it was cut.
+
+Until the export is whole a file in it says how far it is: what is done was put on disk before. Given
+again, a folder that has not changed since goes on after its last message that is on disk; one that
+did change is written anew. So the result shows one moment of the mailbox, that of the last run.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from mailsrv.backup.formats import maildir
+from mailsrv.backup.formats.index import (
+    MANIFEST,
+    FolderEntry,
+    Format,
+    Manifest,
+    replace_file,
+    sync_folder,
+    write_manifest,
+)
+from mailsrv.backup.formats.layouts import LAYOUTS
+from mailsrv.backup.formats.values import FolderWriter, Mail, Position
+from mailsrv.errors import InvalidInput, MailboxBusy
+from mailsrv.mailbox.outgoing import View
+from mailsrv.mailbox.values import Folder
+from mailsrv.store.volume import naming
+
+PARTIAL = "mailsrv-export.partial"
+"""The file that says how far an export is."""
+
+MESSAGES_AT_ONCE = 1000
+OCTETS_AT_ONCE = 64 * 1024 * 1024
+"""After so much what was written is put on disk and noted: so much is written again at most."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How far one folder is; the first four tell whether it is still the same."""
+
+    path: str
+    object_id: str
+    uidvalidity: int
+    modseq: int
+    uid: int = 0
+    position: Position = Position()
+    whole: bool = False
+
+    def is_of(self, folder: Folder, path: str) -> bool:
+        """Whether nothing in the folder has changed since."""
+        return (self.path, self.object_id, self.uidvalidity, self.modseq) == (
+            path,
+            folder.object_id,
+            folder.uidvalidity,
+            folder.highestmodseq,
+        )
+
+
+class _State(msgspec.Struct):
+    format: Format
+    folders: dict[str, Done] = {}
+    mailsrv_export: Literal[1] = 1
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """What an export holds. ``octets`` are those of the messages that this run wrote."""
+
+    folders: int
+    messages: int
+    octets: int
+
+
+Progress = Callable[[str, int, int], None]
+"""Hears of each message: its folder, how many of the mailbox are done, octets written."""
+
+
+class Export:
+    """One run. Blocking."""
+
+    def __init__(self, root: Path, form: Format, progress: Progress) -> None:
+        self._root = root
+        self._layout = LAYOUTS[form]
+        self._progress = progress
+        self._state = _State(form)
+        self._messages = 0
+        self._octets = 0
+
+    def run(self, view: View) -> Exported:
+        """Write everything. InvalidInput for a directory that is not ours, MailboxBusy.
+
+        What the operating system refuses is DiskFull, ReadOnlyVolume or StorageFailed.
+        """
+        with naming(self._root), self._held():
+            folders = view.folders()
+            paths = self._layout.paths([one.name for one in folders])
+            self._forget_others(paths)
+            for folder in folders:
+                self._folder(view, folder, paths[folder.name])
+            self._finish(view, folders, paths)
+        return Exported(len(folders), self._messages, self._octets)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Make the directory ours alone, and read how far it is."""
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise MailboxBusy(f"{self._root}: another export writes there") from None
+            self._begin()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _begin(self) -> None:
+        names = {path.name for path in self._root.iterdir()} - {f"{PARTIAL}.new"}
+        if MANIFEST in names:
+            raise InvalidInput(
+                f"{self._root}: this export is complete; expected an empty directory"
+            )
+        if not names:
+            self._root.chmod(0o700)
+            self._note()
+            return
+        with suppress(FileNotFoundError, msgspec.MsgspecError):
+            state = msgspec.json.decode((self._root / PARTIAL).read_bytes(), type=_State)
+            if state.format != self._state.format:
+                raise InvalidInput(f"{self._root}: expected --format {state.format}, begun so")
+            self._state = state
+            return
+        raise InvalidInput(f"{self._root}: expected an empty directory, or one of a cut export")
+
+    def _forget_others(self, paths: dict[str, str]) -> None:
+        for name, done in list(self._state.folders.items()):
+            if paths.get(name) != done.path:
+                self._layout.remove(self._root, done.path)
+                del self._state.folders[name]
+
+    def _folder(self, view: View, folder: Folder, path: str) -> None:
+        done = self._state.folders.get(folder.name)
+        if done is None or not done.is_of(folder, path):
+            if done is not None:
+                self._layout.remove(self._root, path)
+            done = Done(path, folder.object_id, folder.uidvalidity, folder.highestmodseq)
+            # noted before anything is there, so that it is removed when the folder has gone
+            self._state.folders[folder.name] = done
+            self._note()
+        self._messages += done.position.messages
+        if done.whole:
+            return
+        writer = self._layout.writer(self._root, path, done.position)
+        try:
+            self._write(view, folder, done, writer)
+        finally:
+            writer.close()
+
+    def _write(self, view: View, folder: Folder, done: Done, writer: FolderWriter) -> None:
+        since = (self._messages, self._octets)
+        uid = done.uid
+        for one in view.messages(folder.id, done.uid):
+            writer.add(Mail(one.content, one.flags, one.internal_date), one.sha256)
+            uid = one.uid
+            self._messages += 1
+            self._octets += len(one.content)
+            self._progress(folder.name, self._messages, self._octets)
+            if (
+                self._messages - since[0] >= MESSAGES_AT_ONCE
+                or self._octets - since[1] >= OCTETS_AT_ONCE
+            ):
+                since = (self._messages, self._octets)
+                self._done(folder.name, done, uid, writer.sync(), whole=False)
+        self._done(folder.name, done, uid, writer.sync(), whole=True)
+
+    def _done(self, name: str, done: Done, uid: int, position: Position, *, whole: bool) -> None:
+        self._state.folders[name] = msgspec.structs.replace(
+            done, uid=uid, position=position, whole=whole
+        )
+        self._note()
+
+    def _note(self) -> None:
+        replace_file(self._root / PARTIAL, msgspec.json.encode(self._state))
+
+    def _finish(self, view: View, folders: list[Folder], paths: dict[str, str]) -> None:
+        names = {one.name for one in folders}
+        subscriptions = view.subscriptions()
+        if self._state.format == "maildir":
+            maildir.write_subscriptions(self._root, subscriptions)
+        entries = [
+            FolderEntry(
+                name=one.name,
+                path=paths[one.name],
+                special_use=one.special_use,
+                subscribed=one.subscribed,
+                messages=one.messages,
+            )
+            for one in folders
+        ]
+        write_manifest(
+            self._root,
+            Manifest(
+                format=self._state.format,
+                folders=entries,
+                subscriptions=[name for name in subscriptions if name not in names],
+            ),
+        )
+        (self._root / PARTIAL).unlink()
+        sync_folder(self._root)
