@@ -1,8 +1,8 @@
-"""Taking a mailbox away as mbox, Maildir++ or .eml files, in bounded memory, resumed where it was cut.
+"""Taking a mailbox away as mbox, Maildir++ or .eml files, in bounded memory, and resumed.
 
-Until the export is whole a file in it says how far it is: what is done was put on disk before. Given
-again, a folder that has not changed since goes on after its last message that is on disk; one that
-did change is written anew. So the result shows one moment of the mailbox, that of the last run.
+Until the export is whole a file in it says how far it is: what is done was put on disk before.
+Given again, a folder that has not changed since goes on after its last message that is on disk; one
+that did change is written anew. So the result shows one moment of the mailbox, that of the last run.
 """
 
 import fcntl

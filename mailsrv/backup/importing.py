@@ -150,7 +150,9 @@ class Import:
         target = self._target
         if folder not in self._settled:
             self._settled.add(folder)
-            incoming.settle(target.mailbox, [Wanted(folder, None, subscribed=True)], (), whole=False)
+            incoming.settle(
+                target.mailbox, [Wanted(folder, None, subscribed=True)], (), whole=False
+            )
         new = incoming.missing(target.mailbox, folder, [one for one, _ in batch])
         highest: dict[str, Mark] = {}
         for _, mark in batch:

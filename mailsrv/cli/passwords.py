@@ -66,7 +66,7 @@ def _add_app_password(
     context: Context, address: str, label: str, scopes: tuple[Scope, ...]
 ) -> None:
     known = context.directory.alias(address)
-    main_password = _ask(f"Main password of {known.address}")
+    main_password = ask(f"Main password of {known.address}")
     made = lifecycle(context).add_app_password(known.address, main_password, label, scopes)
     document = {"address": known.address, "label": label, "scopes": scopes, "password": made}
     context.output.fact(
@@ -83,7 +83,7 @@ def _set_main_password(context: Context, address: str, *, stdin: bool, start_ove
         _show(context, address, changed, chosen=stdin)
 
     if exists and not start_over:
-        old = _ask(f"Old password of {address}")
+        old = ask(f"Old password of {address}")
         lifecycle(context).change_password(address, old, _chosen(stdin), reveal)
     elif start_over:
         lifecycle(context).start_over(address, _chosen(stdin), reveal)
@@ -104,7 +104,8 @@ def _show(context: Context, address: str, changed: PasswordChanged, *, chosen: b
     sys.stdout.flush()
 
 
-def _ask(prompt: str) -> str:
+def ask(prompt: str) -> str:
+    """A secret, from the terminal without echo or as a line of standard input."""
     if sys.stdin.isatty():
         answer: str = click.prompt(prompt, hide_input=True, err=True)
         return answer

@@ -6,14 +6,19 @@ many there are. The octets of each are compared with the SHA-256 that was taken 
 """
 
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 
 import apsw
 import msgspec
 
 from mailsrv.errors import MailboxDamaged
-from mailsrv.mailbox import contents, folders, sql
+from mailsrv.keys.filekey import FileKey
+from mailsrv.mailbox import connection as connections
+from mailsrv.mailbox import contents, folders, schema, sql
 from mailsrv.mailbox.contents import Stored
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Flags, Folder
@@ -76,3 +81,17 @@ def snapshot(mailbox: Mailbox) -> Iterator[View]:
     """The mailbox as it is now, whatever others write meanwhile. For the calling thread."""
     with mailbox.reading() as connection:
         yield View(connection)
+
+
+def open_copy(path: Path, key: FileKey, now: Callable[[], datetime]) -> Mailbox:
+    """Open a mailbox file that nobody uses: a backup, which stays as it is, octet by octet.
+
+    One of an older version, or with a log beside it, is opened as the server does, which brings it
+    up to date. WrongKey, MailboxDamaged, MailboxMissing, SchemaMismatch.
+    """
+    if not os.path.exists(f"{path}-wal"):
+        connection = connections.connect_immutable(path, key)
+        if schema.is_current(connection):
+            return Mailbox(path, connection, now, readonly=True)
+        connection.close()
+    return Mailbox.open(path, key, now)

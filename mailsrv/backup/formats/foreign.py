@@ -15,7 +15,7 @@ _BITS = {name.lower(): bit for name, bit in SYSTEM_FLAGS.items()}
 
 
 def as_crlf(content: bytes) -> bytes:
-    """The message with the ends of lines that mail has, where it has none of those (rfc5322:343)."""
+    """The message with lines that end as those of mail do, where none does (rfc5322:343)."""
     return content if b"\r\n" in content else content.replace(b"\n", b"\r\n")
 
 

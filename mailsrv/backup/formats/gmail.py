@@ -1,7 +1,7 @@
 """Labels of Gmail as folders and flags: a message has many labels there and one folder here.
 
-The first of these decides: Trash, Spam, Drafts, Sent, Inbox, a label of the owner's own; without any
-the message is in the archive. The owner's other labels become keywords.
+The first of these decides: Trash, Spam, Drafts, Sent, Inbox, a label of the owner's own; without
+any the message is in the archive. The owner's other labels become keywords.
 """
 
 from collections.abc import Iterable

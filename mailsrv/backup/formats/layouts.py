@@ -1,4 +1,4 @@
-"""How an export of each format lies in its directory: where folders are, who writes and removes them."""
+"""How an export of each format lies in its directory: where folders are, who writes them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

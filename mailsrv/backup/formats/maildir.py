@@ -1,11 +1,11 @@
-"""Maildir++ as Dovecot and Courier read it: ``cur``, ``new`` and ``tmp`` for INBOX at the top, other
+"""Maildir++ as Dovecot and Courier read it: ``cur``, ``new`` and ``tmp`` of INBOX at the top, other
 folders in directories such as ``.Work.Projects``.
 
 Names are modified UTF-7, what Dovecot reads unless its ``mail_location`` says UTF-8; "." and "\\"
 within a level stand as ``\\2e`` and ``\\5c``, as Dovecot's plugin *listescape* has them. Flags are
-letters of the file's name, keywords letters a to z that the file ``dovecot-keywords`` explains; what
-goes beyond 26 keywords of a folder is in the index only. Files hold exactly the octets that arrived,
-lines ended by CRLF; their time of change is the internal date.
+letters of the file's name, keywords letters a to z that the file ``dovecot-keywords`` explains;
+what goes beyond 26 keywords of a folder is in the index only. Files hold exactly the octets that
+arrived, mostly with lines ended by CRLF; their time of change is the internal date.
 """
 
 import hashlib
