@@ -175,7 +175,9 @@ class Export:
             ):
                 since = (self._messages, self._octets)
                 self._done(folder.name, done, uid, writer.sync(), whole=False)
-        self._done(folder.name, done, uid, writer.sync(), whole=True)
+        position = writer.sync()
+        writer.finish()
+        self._done(folder.name, done, uid, position, whole=True)
 
     def _done(self, name: str, done: Done, uid: int, position: Position, *, whole: bool) -> None:
         self._state.folders[name] = msgspec.structs.replace(

@@ -96,22 +96,24 @@ class ImapClient:
             raise AuthenticationFailed(f"{self._host} refused this user or password") from None
 
     def folders(self) -> list[Listed]:
-        """All folders of the user's own, with special use and subscription where told."""
+        """All folders of the user's own, and subscribed names that are none, as \\NonExistent."""
         with self._translated():
             capabilities = self._capabilities()
-            if {"LIST-EXTENDED", "SPECIAL-USE"} <= capabilities:
-                words = ('""', '"*"', "RETURN", "(SUBSCRIBED SPECIAL-USE)")
-                listed = self._imap.command("LIST", *words)
-                subscribed = None
-            else:
-                listed = self._imap.command("LIST", '""', '"*"')
-                subscribed = {
-                    one.raw for one in self._list(self._imap.command("LSUB", '""', '"*"'))
-                }
+            told = {"LIST-EXTENDED", "SPECIAL-USE"} <= capabilities
+            words = ("RETURN", "(SPECIAL-USE)") if told else ()
+            listed = self._list(self._imap.command("LIST", '""', '"*"', *words))
+            subscribed = self._list(self._imap.command("LSUB", '""', '"*"'))
             mine, others = self._namespaces() if "NAMESPACE" in capabilities else (b"", [])
+        known = {one.raw for one in listed}
+        names = {one.raw for one in subscribed if "\\noselect" not in one.attributes}
+        gone = [
+            _Line(one.raw, one.delimiter, frozenset(["\\nonexistent"]))
+            for one in subscribed
+            if one.raw in names - known
+        ]
         return [
-            _named(one, mine, subscribed)
-            for one in self._list(listed)
+            _named(one, mine, names)
+            for one in [*listed, *gone]
             if not any(one.raw.startswith(prefix) for prefix in others)
         ]
 
@@ -241,13 +243,12 @@ class _Line(NamedTuple):
     attributes: frozenset[str]
 
 
-def _named(line: _Line, prefix: bytes, subscribed: set[bytes] | None) -> Listed:
+def _named(line: _Line, prefix: bytes, subscribed: set[bytes]) -> Listed:
     raw = line.raw
     inside = raw[len(prefix) :] if prefix and raw.startswith(prefix) and raw != prefix else raw
     parts = inside.split(line.delimiter) if line.delimiter else [inside]
     levels = tuple(_decoded(part).replace("/", "_") for part in parts if part)
-    told = "\\subscribed" in line.attributes if subscribed is None else raw in subscribed
-    return Listed(raw, levels, line.attributes, told or raw.upper() == b"INBOX")
+    return Listed(raw, levels, line.attributes, raw in subscribed)
 
 
 def _decoded(raw: bytes) -> str:

@@ -89,8 +89,12 @@ class ImapSource:
         ]
 
     def subscriptions(self) -> Sequence[str]:
-        """None beside those of folders."""
-        return ()
+        """Subscribed names that are no folders."""
+        return [
+            _name(one)
+            for one in self._listed
+            if one.subscribed and "\\nonexistent" in one.attributes
+        ]
 
     def messages(self) -> Iterator[Found | Skipped]:
         """All messages that did not come before. Unavailable."""

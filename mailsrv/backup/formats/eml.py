@@ -38,6 +38,9 @@ class EmlWriter:
         os.sync()
         return Position(self._messages, self._octets, self._index.sync())
 
+    def finish(self) -> None:
+        """Nothing is left to do when all messages are written."""
+
     def close(self) -> None:
         """Close the index."""
         self._index.close()

@@ -11,6 +11,7 @@ arrived, mostly with lines ended by CRLF; their time of change is the internal d
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +24,17 @@ from mailsrv.mailbox.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 
 INDEX = "mailsrv-index.jsonl"
 KEYWORDS = "dovecot-keywords"
+UIDS = "dovecot-uidlist"
 INBOX = "INBOX"
 MOST_KEYWORDS = 26
 
 FORWARDED = "$Forwarded"
-"""Has a letter of its own, P for passed."""
+"""Has a letter of its own, P for passed, which Dovecot does not know: it has one as a keyword too."""
 
 LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 
 _LONGEST = 230
+_UIDS_HEADER = 40
 _ESCAPE = re.compile(r"[.\\]")
 
 
@@ -97,7 +100,6 @@ class MaildirWriter:
         for keyword in mail.flags.keywords.split():
             if keyword.lower() == FORWARDED.lower():
                 letters.append("P")
-                continue
             if keyword not in self._keywords and len(self._keywords) < MOST_KEYWORDS:
                 self._keywords.append(keyword)
             if keyword in self._keywords:
@@ -111,6 +113,22 @@ class MaildirWriter:
             replace_file(self._folder / KEYWORDS, lines.encode())
         os.sync()
         return Position(self._messages, self._octets, self._index.sync())
+
+    def finish(self) -> None:
+        """Number the messages, or Dovecot would put them in the order of their dates."""
+        path = self._folder / UIDS
+        with path.with_suffix(".new").open("wb") as file:
+            checksum = 0
+            file.write(b" " * _UIDS_HEADER + b"\n")
+            for uid, entry in enumerate(entries(self._folder / INDEX), 1):
+                line = f"{uid} :{unique_part(entry.file or '')}\n".encode()
+                checksum = zlib.crc32(line, checksum)
+                file.write(line)
+            # another UIDVALIDITY for other messages, the same one for the same (rfc9051:1069)
+            header = f"3 V{checksum >> 1 or 1} N{self._messages + 1}"
+            file.seek(0)
+            file.write(header.ljust(_UIDS_HEADER).encode())
+        path.with_suffix(".new").replace(path)
 
     def close(self) -> None:
         """Close the index."""
@@ -134,7 +152,7 @@ def remove_maildir(root: Path, directory: str) -> None:
             for path in (folder / name).iterdir():
                 path.unlink()
             (folder / name).rmdir()
-    for name in (INDEX, KEYWORDS, "maildirfolder"):
+    for name in (INDEX, KEYWORDS, UIDS, "maildirfolder"):
         (folder / name).unlink(missing_ok=True)
     if directory and folder.is_dir():
         folder.rmdir()

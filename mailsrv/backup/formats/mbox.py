@@ -58,6 +58,9 @@ class MboxWriter:
         os.fsync(self._file.fileno())
         return Position(self._messages, self._offset, self._index.sync())
 
+    def finish(self) -> None:
+        """Nothing is left to do when all messages are written."""
+
     def close(self) -> None:
         """Close the files."""
         self._file.close()

@@ -84,5 +84,8 @@ class FolderWriter(Protocol):
     def sync(self) -> Position:
         """Put what was written on disk; how far it is."""
 
+    def finish(self) -> None:
+        """Write what needs all messages to be there, after the last ``sync``; it may be lost."""
+
     def close(self) -> None:
         """Close the files."""
