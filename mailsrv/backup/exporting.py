@@ -2,15 +2,16 @@
 
 Until the export is whole a file in it says how far it is: what is done was put on disk before.
 Given again, a folder that has not changed since goes on after its last message that is on disk; one
-that did change is written anew. So the result shows one moment of the mailbox, that of the last run.
+that did change is written anew. So the result is the mailbox of one moment, that of the last run.
 """
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +22,7 @@ from mailsrv.backup.formats.index import (
     Format,
     Manifest,
     replace_file,
+    sync_files,
     sync_folder,
     write_manifest,
 )
@@ -36,6 +38,7 @@ PARTIAL = "mailsrv-export.partial"
 
 MESSAGES_AT_ONCE = 1000
 OCTETS_AT_ONCE = 64 * 1024 * 1024
+SECONDS_AT_ONCE = 5.0
 """After so much what was written is put on disk and noted: so much is written again at most."""
 
 
@@ -88,6 +91,8 @@ class Export:
         self._state = _State(form)
         self._messages = 0
         self._octets = 0
+        self._unsynced: dict[Path, None] = {}
+        self._noted = (0, 0, 0.0)
 
     def run(self, view: View) -> Exported:
         """Write everything. InvalidInput for a directory that is not ours, MailboxBusy.
@@ -98,8 +103,10 @@ class Export:
             folders = view.folders()
             paths = self._layout.paths([one.name for one in folders])
             self._forget_others(paths)
+            self._begin_folders(folders, paths)
             for folder in folders:
-                self._folder(view, folder, paths[folder.name])
+                self._folder(view, folder)
+            self._note()
             self._finish(view, folders, paths)
         return Exported(len(folders), self._messages, self._octets)
 
@@ -142,50 +149,65 @@ class Export:
                 self._layout.remove(self._root, done.path)
                 del self._state.folders[name]
 
-    def _folder(self, view: View, folder: Folder, path: str) -> None:
-        done = self._state.folders.get(folder.name)
-        if done is None or not done.is_of(folder, path):
-            if done is not None:
-                self._layout.remove(self._root, path)
-            done = Done(path, folder.object_id, folder.uidvalidity, folder.highestmodseq)
-            # noted before anything is there, so that it is removed when the folder has gone
-            self._state.folders[folder.name] = done
-            self._note()
+    def _begin_folders(self, folders: list[Folder], paths: dict[str, str]) -> None:
+        """Keep what is still true; noted before anything is there, so that it can be removed."""
+        known = self._state.folders
+        for folder in folders:
+            path = paths[folder.name]
+            done = known.get(folder.name)
+            if done is None or not done.is_of(folder, path):
+                if done is not None:
+                    self._layout.remove(self._root, path)
+                known[folder.name] = Done(
+                    path, folder.object_id, folder.uidvalidity, folder.highestmodseq
+                )
+        self._note()
+
+    def _folder(self, view: View, folder: Folder) -> None:
+        done = self._state.folders[folder.name]
         self._messages += done.position.messages
         if done.whole:
             return
-        writer = self._layout.writer(self._root, path, done.position)
+        writer = self._layout.writer(self._root, done.path, done.position)
         try:
-            self._write(view, folder, done, writer)
+            self._write(view, folder, writer)
         finally:
             writer.close()
 
-    def _write(self, view: View, folder: Folder, done: Done, writer: FolderWriter) -> None:
-        since = (self._messages, self._octets)
-        uid = done.uid
-        for one in view.messages(folder.id, done.uid):
+    def _write(self, view: View, folder: Folder, writer: FolderWriter) -> None:
+        for one in view.messages(folder.id, self._state.folders[folder.name].uid):
             writer.add(Mail(one.content, one.flags, one.internal_date), one.sha256)
-            uid = one.uid
             self._messages += 1
             self._octets += len(one.content)
             self._progress(folder.name, self._messages, self._octets)
-            if (
-                self._messages - since[0] >= MESSAGES_AT_ONCE
-                or self._octets - since[1] >= OCTETS_AT_ONCE
-            ):
-                since = (self._messages, self._octets)
-                self._done(folder.name, done, uid, writer.sync(), whole=False)
-        position = writer.sync()
+            if self._is_due():
+                self._done(folder.name, writer, uid=one.uid)
+                self._note()
+        position = writer.flush()
         writer.finish()
-        self._done(folder.name, done, uid, position, whole=True)
+        self._done(folder.name, writer, whole=True, position=position)
+        if self._is_due():
+            self._note()
 
-    def _done(self, name: str, done: Done, uid: int, position: Position, *, whole: bool) -> None:
-        self._state.folders[name] = msgspec.structs.replace(
-            done, uid=uid, position=position, whole=whole
+    def _done(self, name: str, writer: FolderWriter, **changes: Any) -> None:
+        """True of what is on disk at the next note, and no earlier."""
+        changes.setdefault("position", writer.flush())
+        done = self._state.folders[name]
+        self._state.folders[name] = msgspec.structs.replace(done, **changes)
+        self._unsynced.update(dict.fromkeys(writer.written()))
+
+    def _is_due(self) -> bool:
+        messages, octets, moment = self._noted
+        return (
+            self._messages - messages >= MESSAGES_AT_ONCE
+            or self._octets - octets >= OCTETS_AT_ONCE
+            or time.monotonic() - moment >= SECONDS_AT_ONCE
         )
-        self._note()
 
     def _note(self) -> None:
+        sync_files(list(self._unsynced))
+        self._unsynced.clear()
+        self._noted = (self._messages, self._octets, time.monotonic())
         replace_file(self._root / PARTIAL, msgspec.json.encode(self._state))
 
     def _finish(self, view: View, folders: list[Folder], paths: dict[str, str]) -> None:

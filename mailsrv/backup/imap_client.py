@@ -1,8 +1,7 @@
 """A client of other IMAP servers, for bringing mail over: what is needed of ``imaplib``, bounded.
 
-A server may be anything. What it sends is parsed strictly, a literal above a limit ends the
-connection, and what it says of itself is never executed or used as a path. TLS from the first octet,
-with the certificate verified (rfc8314).
+A server may be anything. What it sends is parsed strictly, and a literal above a limit ends the
+connection. TLS from the first octet, with the certificate verified (rfc8314).
 """
 
 import imaplib

@@ -1,9 +1,9 @@
 """A mailbox opened with its owner's password, beside the server that may have it open too.
 
 Each write asks the directory, with the write lock held, whether the file is still the current one
-(``store.mailboxes`` tells why), so a password change meanwhile ends the work and loses nothing. Mail
-that waits sealed is copied in, and not removed: two processes must not both take from its file. The
-server finds at the next login that it is there already, by the delivery ids.
+(``store.mailboxes`` tells why), so a password change meanwhile ends the work and loses nothing.
+Mail that waits sealed is copied in, and not removed: two processes must not both take from its
+file. The server finds at the next login that it is there already, by the delivery ids.
 """
 
 import time

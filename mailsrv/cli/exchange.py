@@ -1,4 +1,4 @@
-"""``mailsrv export`` and ``mailsrv import``: taking mail away and bringing it, beside the server."""
+"""``mailsrv export`` and ``mailsrv import``: mail is taken away and brought, beside the server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,7 +156,7 @@ def _directory(context: Context, mine: Owned, form: str, target: Path) -> Export
         snapshot(mine.mailbox) as view,
         MessagesBar(total, quiet=context.output.as_json) as bar,
     ):
-        return Export(target, cast(Format, form), bar).run(view)
+        return Export(target, cast("Format", form), bar).run(view)
 
 
 def _one_file(mine: Owned, octets: int) -> Exported:

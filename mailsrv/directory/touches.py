@@ -1,4 +1,4 @@
-"""Who wrote to a mailbox beside the server says so here; the server asks, and tells the sessions."""
+"""Who writes to a mailbox beside the server says so here; the server looks, and tells sessions."""
 
 from collections.abc import Sequence
 

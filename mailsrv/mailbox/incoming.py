@@ -94,8 +94,8 @@ def settle(
     """See that these folders are there, in one transaction. InvalidInput, TooManyResults.
 
     A mailbox that is as it was made becomes like the source. Of its first folders those go that the
-    source does not have: all of them if it tells the ``whole`` of a mailbox, and else those in whose
-    place it has another of that special use. Any other mailbox only gains.
+    source does not have: all of them if it tells the ``whole`` of a mailbox, and else those in
+    whose place it has another of that special use. Any other mailbox only gains.
     """
     with mailbox.writing() as writer:
         connection = writer.connection

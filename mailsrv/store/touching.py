@@ -1,8 +1,8 @@
 """Tell the sessions what another process wrote to their mailbox: an import, a restore.
 
 Such a process raises a number of the alias in the directory when it has committed, and with it the
-revision, which ``revocation`` polls. Sessions then hear of every folder, since which of them changed
-is not said; they ask for what changed since the modseq that they know, mostly nothing.
+revision, which ``revocation`` polls. Sessions then hear of every folder, since which of them
+changed is not said; they ask for what changed since the modseq that they know, mostly nothing.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Dovecot in a process of its own, on a loopback port: the server that most mail is brought from."""
+"""Dovecot in a process of its own, on a loopback port: the server that most mail comes from."""
 
 import os
 import pwd

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailsrv.backup.formats.index import Entry, IndexWriter, entries, prune
+from mailsrv.backup.formats.index import (
+    Entry,
+    IndexWriter,
+    entries,
+    make_folders,
+    prune,
+)
 from mailsrv.backup.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 
@@ -20,23 +26,29 @@ class EmlWriter:
 
     def __init__(self, root: Path, levels: tuple[str, ...], position: Position) -> None:
         self._folder = root.joinpath(*levels)
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(root, levels)
         self._index = IndexWriter(self._folder / INDEX, position.index_octets)
         self._messages = position.messages
         self._octets = position.octets
+        self._written: list[Path] = []
 
     def add(self, mail: Mail, sha256: bytes) -> None:
         """Write one message."""
         self._messages += 1
         name = f"{self._messages:08d}.eml"
         write_message(self._folder / name, mail)
+        self._written.append(self._folder / name)
         self._index.add(Entry.of(mail, sha256, file=name))
         self._octets += len(mail.content)
 
-    def sync(self) -> Position:
-        """Put what was written on disk; how far it is."""
-        os.sync()
-        return Position(self._messages, self._octets, self._index.sync())
+    def flush(self) -> Position:
+        """Let others see what was written; how far it is."""
+        return Position(self._messages, self._octets, self._index.flush())
+
+    def written(self) -> list[Path]:
+        """The files that were written to since this was asked last, and may not be on disk."""
+        files, self._written = self._written, []
+        return [*files, self._folder / INDEX]
 
     def finish(self) -> None:
         """Nothing is left to do when all messages are written."""

@@ -86,10 +86,9 @@ class IndexWriter:
         """Write one line."""
         self._file.write(msgspec.json.encode(entry) + b"\n")
 
-    def sync(self) -> int:
-        """Put all on disk; octets of the index."""
+    def flush(self) -> int:
+        """Let others see all of it; octets of the index."""
         self._file.flush()
-        os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
@@ -142,6 +141,24 @@ def replace_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def make_folders(root: Path, levels: tuple[str, ...]) -> None:
+    """Make the directories of these levels for their owner alone."""
+    for depth in range(1, len(levels) + 1):
+        root.joinpath(*levels[:depth]).mkdir(mode=0o700, exist_ok=True)
+
+
+def sync_files(paths: Sequence[Path]) -> None:
+    """Have files and their names on disk; after all were written the first waits for most."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)
 
 
 def prune(root: Path, levels: tuple[str, ...]) -> None:

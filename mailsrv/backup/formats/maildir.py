@@ -9,7 +9,6 @@ arrived, mostly with lines ended by CRLF; their time of change is the internal d
 """
 
 import hashlib
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -17,7 +16,13 @@ from pathlib import Path
 
 from mailsrv import mutf7
 from mailsrv.backup.formats.eml import epoch, write_message
-from mailsrv.backup.formats.index import Entry, IndexWriter, entries, replace_file
+from mailsrv.backup.formats.index import (
+    Entry,
+    IndexWriter,
+    entries,
+    open_at,
+    replace_file,
+)
 from mailsrv.backup.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 from mailsrv.mailbox.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
@@ -29,7 +34,7 @@ INBOX = "INBOX"
 MOST_KEYWORDS = 26
 
 FORWARDED = "$Forwarded"
-"""Has a letter of its own, P for passed, which Dovecot does not know: it has one as a keyword too."""
+"""Has a letter of its own, P for passed; and one as a keyword, since Dovecot does not know P."""
 
 LETTERS = {"D": DRAFT, "F": FLAGGED, "R": ANSWERED, "S": SEEN, "T": DELETED}
 
@@ -78,11 +83,12 @@ class MaildirWriter:
         for name in ("cur", "new", "tmp"):
             (self._folder / name).mkdir(mode=0o700, exist_ok=True)
         if directory:
-            (self._folder / "maildirfolder").touch(0o600)
+            open_at(self._folder / "maildirfolder", 0).close()
         self._index = IndexWriter(self._folder / INDEX, position.index_octets)
         self._messages = position.messages
         self._octets = position.octets
         self._keywords = read_keywords(self._folder) if position.messages else []
+        self._written: list[Path] = []
 
     def add(self, mail: Mail, sha256: bytes) -> None:
         """Write one message."""
@@ -92,6 +98,7 @@ class MaildirWriter:
             f":2,{self._letters(mail)}"
         )
         write_message(self._folder / "cur" / name, mail)
+        self._written.append(self._folder / "cur" / name)
         self._index.add(Entry.of(mail, sha256, file=name))
         self._octets += len(mail.content)
 
@@ -106,18 +113,22 @@ class MaildirWriter:
                 letters.append(chr(ord("a") + self._keywords.index(keyword)))
         return "".join(sorted(letters))
 
-    def sync(self) -> Position:
-        """Put what was written on disk; how far it is."""
+    def flush(self) -> Position:
+        """Let others see what was written; how far it is."""
         if self._keywords:
             lines = "".join(f"{number} {name}\n" for number, name in enumerate(self._keywords))
             replace_file(self._folder / KEYWORDS, lines.encode())
-        os.sync()
-        return Position(self._messages, self._octets, self._index.sync())
+        return Position(self._messages, self._octets, self._index.flush())
+
+    def written(self) -> list[Path]:
+        """The files that were written to since this was asked last, and may not be on disk."""
+        files, self._written = self._written, []
+        return [*files, self._folder / INDEX]
 
     def finish(self) -> None:
         """Number the messages, or Dovecot would put them in the order of their dates."""
         path = self._folder / UIDS
-        with path.with_suffix(".new").open("wb") as file:
+        with open_at(path.with_suffix(".new"), 0) as file:
             checksum = 0
             file.write(b" " * _UIDS_HEADER + b"\n")
             for uid, entry in enumerate(entries(self._folder / INDEX), 1):
@@ -129,6 +140,7 @@ class MaildirWriter:
             file.seek(0)
             file.write(header.ljust(_UIDS_HEADER).encode())
         path.with_suffix(".new").replace(path)
+        self._written.append(path)
 
     def close(self) -> None:
         """Close the index."""

@@ -1,4 +1,4 @@
-"""Maildirs of other programs: Maildir++ of Dovecot and Courier, or directories within directories."""
+"""Maildirs of other programs: Maildir++ of Dovecot and Courier, or directories in directories."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -6,12 +6,11 @@ index these are no part of the message. Without it, or when another program has 
 is read as any mbox file.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from mailsrv.backup.formats import mboxrd
-from mailsrv.backup.formats.index import Entry, IndexWriter, entries, open_at, prune
+from mailsrv.backup.formats.index import Entry, IndexWriter, entries, make_folders, open_at, prune
 from mailsrv.backup.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 
@@ -31,11 +30,12 @@ class MboxWriter:
 
     def __init__(self, root: Path, levels: tuple[str, ...], position: Position) -> None:
         path = mbox_path(root, levels)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(root, levels[:-1])
         self._file = open_at(path, position.octets)
         self._index = IndexWriter(index_path(root, levels), position.index_octets)
         self._offset = position.octets
         self._messages = position.messages
+        self._files = [path, index_path(root, levels)]
 
     def add(self, mail: Mail, sha256: bytes) -> None:
         """Write one message."""
@@ -52,11 +52,14 @@ class MboxWriter:
         self._offset += len(stored.before) + len(stored.text) + len(stored.after)
         self._messages += 1
 
-    def sync(self) -> Position:
-        """Put what was written on disk; how far it is."""
+    def flush(self) -> Position:
+        """Let others see what was written; how far it is."""
         self._file.flush()
-        os.fsync(self._file.fileno())
-        return Position(self._messages, self._offset, self._index.sync())
+        return Position(self._messages, self._offset, self._index.flush())
+
+    def written(self) -> list[Path]:
+        """The files that were written to since this was asked last, and may not be on disk."""
+        return self._files
 
     def finish(self) -> None:
         """Nothing is left to do when all messages are written."""
@@ -78,8 +81,8 @@ def is_as_indexed(root: Path, levels: tuple[str, ...]) -> bool:
     """Whether the index ends where the file does: other programs that change it change that."""
     last: Entry | None = None
     try:
-        for last in entries(index_path(root, levels)):
-            pass
+        for entry in entries(index_path(root, levels)):
+            last = entry
         size = mbox_path(root, levels).stat().st_size
     except (FileNotFoundError, BackupDamaged):
         return False

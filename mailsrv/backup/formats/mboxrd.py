@@ -94,7 +94,8 @@ def _from_line(content: bytes, date: str) -> bytes:
 def _asctime(date: str) -> str:
     """``2026-11-23T10:15:00Z`` as ``Mon Nov 23 10:15:00 2026``, also for years before 1000."""
     year, month, day = int(date[:4]), int(date[5:7]), int(date[8:10])
-    return f"{_DAYS[_weekday(year, month, day)]} {_MONTHS[month - 1]} {day:2d} {date[11:19]} {year:04d}"
+    weekday = _DAYS[_weekday(year, month, day)]
+    return f"{weekday} {_MONTHS[month - 1]} {day:2d} {date[11:19]} {year:04d}"
 
 
 def _weekday(year: int, month: int, day: int) -> int:

@@ -4,7 +4,7 @@ A level of a folder's name becomes one directory name. Octets of UTF-8 that some
 refuses, or reads otherwise, stand as ``%XX``: separators and wildcards, control characters, a dot
 at the beginning, a dot or blank at the end, the names of devices on Windows, and "%" itself. Where
 two siblings differ only in case, or in how their letters are composed, all letters of the later one
-do. What is too long is cut and ends in ``%~`` and a digest: its whole name is in the export's manifest.
+do. What is too long is cut and ends in ``%~`` and a digest; the manifest has its whole name.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """What all formats read and write: folders and messages as plain values."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -81,11 +82,14 @@ class FolderWriter(Protocol):
     def add(self, mail: Mail, sha256: bytes) -> None:
         """Write one message."""
 
-    def sync(self) -> Position:
-        """Put what was written on disk; how far it is."""
+    def flush(self) -> Position:
+        """Let others see what was written; how far it is."""
+
+    def written(self) -> list[Path]:
+        """The files that were written to since this was asked last, and may not be on disk."""
 
     def finish(self) -> None:
-        """Write what needs all messages to be there, after the last ``sync``; it may be lost."""
+        """Write what needs all messages to be there, after the last ``flush``."""
 
     def close(self) -> None:
         """Close the files."""
