@@ -103,7 +103,7 @@ def settle(
         if is_new:
             _make_way(writer, wanted, whole=whole)
         for one in wanted:
-            _settle(writer, one, exactly=is_new and whole)
+            _settle(writer, one, is_new=is_new, whole=whole)
         for name in subscriptions:
             folders.subscribe(connection, name, subscribed=True)
 
@@ -125,13 +125,13 @@ def _make_way(writer: Writer, wanted: Sequence[Wanted], *, whole: bool) -> None:
             folders.subscribe(writer.connection, name, subscribed=False)
 
 
-def _settle(writer: Writer, one: Wanted, *, exactly: bool) -> None:
+def _settle(writer: Writer, one: Wanted, *, is_new: bool, whole: bool) -> None:
     connection = writer.connection
     if not folders.exists(connection, one.name):
         folders.create(writer, one.name, one.special_use)
-    elif exactly or one.special_use is not None:
+    elif one.special_use is not None or (is_new and whole):
         folders.set_special_use(connection, one.name, one.special_use)
-    if one.subscribed or exactly:
+    if one.subscribed or is_new:
         folders.subscribe(connection, one.name, subscribed=one.subscribed)
 
 

@@ -64,14 +64,20 @@ def folder_name(directory: str) -> str:
         levels = mutf7.decode(directory.encode("ascii")).split(".")
     except ValueError:
         levels = directory.split(".")
-    return "/".join(level.replace("\\2e", ".").replace("\\5c", "\\") for level in levels if level)
+    return "/".join(unescaped(level) for level in levels if level)
 
 
 def _encoded(name: str) -> str:
-    levels = (
-        _ESCAPE.sub(lambda found: f"\\{ord(found.group()):02x}", level) for level in name.split("/")
-    )
-    return mutf7.encode("." + ".".join(levels)).decode("ascii")
+    return mutf7.encode("." + ".".join(map(_escaped, name.split("/")))).decode("ascii")
+
+
+def _escaped(level: str) -> str:
+    return _ESCAPE.sub(lambda found: f"\\{ord(found.group()):02x}", level)
+
+
+def unescaped(level: str) -> str:
+    """A level without what *listescape* put in."""
+    return level.replace("\\2e", ".").replace("\\5c", "\\")
 
 
 class MaildirWriter:
@@ -150,7 +156,7 @@ class MaildirWriter:
 def write_subscriptions(root: Path, names: list[str]) -> None:
     """The file in which Dovecot has the names that are subscribed to (its version 2)."""
     lines = [
-        "\t".join(mutf7.encode(level).decode("ascii") for level in name.split("/"))
+        "\t".join(mutf7.encode(_escaped(level)).decode("ascii") for level in name.split("/"))
         for name in names
     ]
     replace_file(root / "subscriptions", "\n".join(["V\t2", "", *lines, ""]).encode())

@@ -150,6 +150,6 @@ def _subscriptions(root: Path) -> list[str]:
 
 def _level(text: str) -> str:
     try:
-        return mutf7.decode(text.encode("ascii"))
+        return maildir.unescaped(mutf7.decode(text.encode("ascii")))
     except ValueError:
-        return text
+        return maildir.unescaped(text)
