@@ -26,7 +26,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench
 
 soak: $(VENV)/.test
-	MAILSRV_SOAK=1 $(BIN)/python -m twisted.trial tests.faults tests.link tests.mailbox tests.store
+	MAILSRV_SOAK=1 $(BIN)/python -m twisted.trial tests.backup tests.faults tests.link tests.mailbox tests.store
 
 clean:
 	rm -rf $(VENV) var build *.egg-info _trial_temp* twisted/plugins/dropin.cache

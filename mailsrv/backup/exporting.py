@@ -36,7 +36,7 @@ from mailsrv.store.volume import naming
 PARTIAL = "mailsrv-export.partial"
 """The file that says how far an export is."""
 
-MESSAGES_AT_ONCE = 1000
+MESSAGES_AT_ONCE = 10_000
 OCTETS_AT_ONCE = 64 * 1024 * 1024
 SECONDS_AT_ONCE = 5.0
 """After so much what was written is put on disk and noted: so much is written again at most."""

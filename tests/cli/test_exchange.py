@@ -1,4 +1,4 @@
-"""``mailsrv export`` and ``mailsrv import`` as they are typed, with a server that runs and without."""
+"""``mailsrv export`` and ``mailsrv import`` as they are typed, beside a server and without one."""
 
 import imaplib
 from pathlib import Path
