@@ -84,7 +84,7 @@ class Import:
                 continue
             read += 1
             octets += len(found.mail.content)
-            self._progress(found.folder, read, octets)
+            self._progress(self._name(found.folder), read, octets)
             self._take(found)
         self._flush()
         return self.done
@@ -194,7 +194,7 @@ class Import:
     def _tell(self, skipped: Skipped) -> None:
         self.done.left += 1
         if len(self.done.told) < TOLD_AT_MOST:
-            self.done.told.append(skipped)
+            self.done.told.append(Skipped(_shown(skipped.folder), _shown(skipped.what)))
 
 
 def _without_keywords(one: Incoming) -> Incoming:
@@ -204,10 +204,14 @@ def _without_keywords(one: Incoming) -> Incoming:
     )
 
 
+def _shown(text: str) -> str:
+    """Without what would do something to a terminal."""
+    return "".join("_" if unicodedata.category(one) in _CONTROLS else one for one in text)
+
+
 def our_name(theirs: str) -> str:
     """A folder's name as it may be here: nearest to what it is elsewhere."""
-    text = unicodedata.normalize("NFC", theirs)
-    text = "".join("_" if unicodedata.category(one) in _CONTROLS else one for one in text)
+    text = _shown(unicodedata.normalize("NFC", theirs))
     levels = [level for level in text.split(SEPARATOR) if level] or ["_"]
     levels = [*levels[: MAX_DEPTH - 1], "_".join(levels[MAX_DEPTH - 1 :])]
     name = SEPARATOR.join(level for level in levels if level)

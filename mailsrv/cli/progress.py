@@ -43,7 +43,11 @@ class MessagesBar:
 
     def __enter__(self) -> Self:
         if self._bar is not None:
-            self._bar.start()
+            try:
+                self._bar.start()
+            except BaseException:  # Ctrl-C comes at any moment, and has to leave a cursor
+                self._bar.stop()
+                raise
         return self
 
     def __exit__(
