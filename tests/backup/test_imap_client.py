@@ -130,10 +130,12 @@ class HostileTests(ScriptCase):
 
     def test_nonsense(self) -> None:
         self.answers[b"LIST"] = b"* LIST (((((\r\n* LIST\r\n* LIST ) ( ) x\r\n* 1 FETCH \x00\r\n"
-        self.assertEqual(self.client().folders(), [])
         self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY x] ok\r\n"
         self.answers[b"STATUS"] = b"* STATUS ((((\r\n"
-        self.assertEqual(self.client().count(b"INBOX"), None)
+        client = self.client()
+        self.assertEqual(client.folders(), [])
+        self.assertEqual(client.count(b"INBOX"), None)
+        self.assertEqual(client.examine(b"INBOX"), (0, 2**32))
 
     def test_names_that_cannot_be_said(self) -> None:
         client = self.client()
