@@ -103,7 +103,7 @@ class ResumingTests(BoxCase):
         total = mine.mailbox.usage().messages
         for form in FORMATS:
             self.export(mine, form, form)
-            for cut in (0, 1, 2, 5, 17, total // 2, total - 1):
+            for cut in (0, 1, 17, total - 1):
                 name = f"{form}-{cut}"
                 self.assertRaises(Cut, self.export, mine, form, name, CutAfter(cut))
                 self.assertFalse((self.base / name / MANIFEST).exists())
