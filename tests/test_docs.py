@@ -37,7 +37,7 @@ class OwnersTests(SynchronousTestCase):
 class DevelopersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.text = (DOCS / "developers.rst").read_text("utf-8")
-        self.rooms = set(re.findall(r"^``(mailsrv/[a-z_/.]+)``", self.text, re.MULTILINE))
+        self.rooms = set(re.findall(r"^``(mailsrv/[a-z0-9_/.]+)``", self.text, re.MULTILINE))
 
     def test_the_rooms_are_those_that_there_are(self) -> None:
         found = {

@@ -91,16 +91,6 @@ class Aliases(Part):
             if changed.rowcount == 0:
                 raise NoSuchAlias("no such alias")
 
-    def touch(self, alias_id: str) -> None:
-        """Tell the server that the mailbox was written to beside it. NoSuchAlias."""
-        table = schema.alias
-        with self._database.writing() as connection:
-            changed = connection.execute(
-                update(table).where(table.c.id == alias_id).values(touched=table.c.touched + 1)
-            )
-            if changed.rowcount == 0:
-                raise NoSuchAlias("no such alias")
-
     def resolve(self, address: str) -> tuple[Alias, str | None]:
         """Return where mail for an address goes, and its plus detail.
 

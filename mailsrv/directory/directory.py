@@ -21,6 +21,7 @@ from mailsrv.directory.moves import Moves
 from mailsrv.directory.primaries import Primaries
 from mailsrv.directory.quotas import Quotas
 from mailsrv.directory.restores import Restores
+from mailsrv.directory.touches import Touches
 from mailsrv.directory.values import (
     Account,
     Alias,
@@ -70,6 +71,7 @@ class Directory(
     Primaries,
     Quotas,
     Restores,
+    Touches,
 ):
     """Accounts, domains, aliases, credentials, files and quotas.
 

@@ -1,21 +1,16 @@
 """Names of mailboxes on the wire: modified UTF-7 (rfc3501:1043), or UTF-8 where it is allowed.
 
-Strict in both directions: a name has one encoding, so that what a client created is what it
-is listed, octet by octet, and two spellings never reach one folder.
+A name has one encoding, so that two spellings never reach one folder.
 """
 
-import base64
-import binascii
 import re
 
+from mailsrv import mutf7
 from mailsrv.imap.errors import BadName
 
 DELIMITER = "/"
 """Hierarchy separator of all folder names."""
 
-_ENCODED = re.compile(rb"&([A-Za-z0-9+,]*)-")
-_UNPRINTABLE = re.compile("[^\x20-\x7e]+|&")
-_PLAIN = re.compile(rb"[\x20-\x25\x27-\x7e]*\Z")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -25,39 +20,17 @@ def encode_mutf7(name: str) -> bytes:
     BadName for a lone surrogate, which no Unicode encoding can carry.
     """
     try:
-        return _UNPRINTABLE.sub(_shift, name).encode("ascii")
+        return mutf7.encode(name)
     except UnicodeEncodeError:
         raise BadName("the name has a lone surrogate") from None
 
 
-def _shift(match: re.Match[str]) -> str:
-    text = match.group()
-    if text == "&":
-        return "&-"
-    encoded = base64.b64encode(text.encode("utf-16-be"), b"+,").rstrip(b"=")
-    return f"&{encoded.decode('ascii')}-"
-
-
 def decode_mutf7(raw: bytes) -> str:
     """Return the name that ``raw`` encodes; BadName unless it is exactly what encoding gives."""
-    if _PLAIN.match(raw):
-        return raw.decode("ascii")
     try:
-        name = _ENCODED.sub(_unshift, raw).decode("utf-8")
-        canonical = encode_mutf7(name) == raw
-    except (binascii.Error, UnicodeError):
-        canonical = False
-    if not canonical:
-        raise BadName("expected a mailbox name in modified UTF-7")
-    return name
-
-
-def _unshift(match: re.Match[bytes]) -> bytes:
-    encoded = match[1]
-    if not encoded:
-        return b"&"
-    units = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), b"+,", validate=True)
-    return units.decode("utf-16-be").encode("utf-8")
+        return mutf7.decode(raw)
+    except ValueError:
+        raise BadName("expected a mailbox name in modified UTF-7") from None
 
 
 def decode_name(raw: bytes, *, utf8: bool = False) -> str:

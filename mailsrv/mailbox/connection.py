@@ -10,7 +10,7 @@ octets are looked at before anything is written.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -157,11 +157,23 @@ def connect(path: Path, key: FileKey, *, readonly: bool = False) -> apsw.Connect
     WrongKey, MailboxDamaged, MailboxMissing, ReadOnlyVolume, MailboxBusy, StorageFailed, and
     NeedsWriter when a writer has to open the file before it can be only read.
     """
+    if readonly:
+        return _opened(path, key, lambda: _connect_readonly(path, key))
+    flags = apsw.SQLITE_OPEN_READWRITE
+    return _opened(path, key, lambda: _connect(str(path), key, flags, BUSY_MILLISECONDS))
+
+
+def connect_immutable(path: Path, key: FileKey) -> apsw.Connection:
+    """Read a file that nobody writes to and that has no log; nothing is put beside it."""
+    name = f"file:{quote(str(path))}?immutable=1"
+    flags = apsw.SQLITE_OPEN_READONLY
+    return _opened(path, key, lambda: _connect(name, key, flags, _READONLY_BUSY_MILLISECONDS))
+
+
+def _opened(path: Path, key: FileKey, connect: Callable[[], apsw.Connection]) -> apsw.Connection:
     _require_a_page(path)
     try:
-        if readonly:
-            return _connect_readonly(path, key)
-        return _connect(str(path), key, apsw.SQLITE_OPEN_READWRITE, BUSY_MILLISECONDS)
+        return connect()
     except apsw.NotADBError as error:
         raise _why_unreadable(path, key) from error
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:

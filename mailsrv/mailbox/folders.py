@@ -32,7 +32,7 @@ MAX_SUBSCRIPTIONS = 10_000
 SPECIAL_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")
 """Special uses that a folder may have (rfc6154:486)."""
 
-_FIRST_FOLDERS = (
+FIRST_FOLDERS = (
     (INBOX, None),
     ("Archive", "\\Archive"),
     ("Drafts", "\\Drafts"),
@@ -40,6 +40,7 @@ _FIRST_FOLDERS = (
     ("Sent", "\\Sent"),
     ("Trash", "\\Trash"),
 )
+"""Those of a new mailbox, with their special uses."""
 
 _FOLDER = (
     "SELECT f.id, f.name, f.object_id, f.special_use, s.name IS NOT NULL, f.uidvalidity, "
@@ -69,7 +70,7 @@ def normalise(name: str) -> str:
 
 def make_first(writer: Writer) -> None:
     """The folders of a new mailbox, all subscribed."""
-    for name, special_use in _FIRST_FOLDERS:
+    for name, special_use in FIRST_FOLDERS:
         _insert(writer, name, special_use)
         subscribe(writer.connection, name, subscribed=True)
 
@@ -119,7 +120,7 @@ def create(writer: Writer, name: str, special_use: str | None) -> Folder:
     name = normalise(name.removesuffix(SEPARATOR))
     if special_use is not None and special_use not in SPECIAL_USES:
         raise InvalidInput(f"a special use is one of {', '.join(SPECIAL_USES)}")
-    if _exists(writer.connection, name):
+    if exists(writer.connection, name):
         raise AlreadyExists("a folder of that name is already there")
     _make_parents(writer, name)
     return with_id(writer.connection, _insert(writer, name, special_use))
@@ -133,7 +134,7 @@ def delete(writer: Writer, name: str, *, keep: bool) -> None:
     folder = named(writer.connection, name)
     if folder.name == INBOX:
         raise InvalidInput("INBOX cannot be deleted")
-    if _children(writer.connection, folder.name):
+    if children(writer.connection, folder.name):
         raise FolderHasChildren("the folder has folders below it: delete those first")
     messages.forget_folder(writer, folder.id, keep=keep)
     recoverable.folder_goes(writer.connection, folder.id, folder.name)
@@ -153,7 +154,7 @@ def rename(writer: Writer, old: str, new: str) -> None:
     connection = writer.connection
     source = named(connection, old)
     target = normalise(new.removesuffix(SEPARATOR))
-    if _exists(connection, target):
+    if exists(connection, target):
         raise AlreadyExists("a folder of that name is already there")
     if source.name == INBOX:
         made = create(writer, target, None)
@@ -162,7 +163,7 @@ def rename(writer: Writer, old: str, new: str) -> None:
     if target.startswith(source.name + SEPARATOR):
         raise InvalidInput("a folder cannot be moved below itself")
     _make_parents(writer, target)
-    for name in (source.name, *_children(connection, source.name)):
+    for name in (source.name, *children(connection, source.name)):
         _rename_one(connection, name, target + name[len(source.name) :])
 
 
@@ -192,6 +193,13 @@ def subscriptions(connection: apsw.Connection) -> list[str]:
     return [name for (name,) in sql.rows(connection, "SELECT name FROM subscription ORDER BY name")]
 
 
+def set_special_use(connection: apsw.Connection, name: str, special_use: str | None) -> None:
+    """Give a folder its special use, or take it away. InvalidInput."""
+    if special_use is not None and special_use not in SPECIAL_USES:
+        raise InvalidInput(f"a special use is one of {', '.join(SPECIAL_USES)}")
+    connection.execute("UPDATE folder SET special_use = ? WHERE name = ?", (special_use, name))
+
+
 def claim_recent(connection: apsw.Connection, folder: Folder) -> None:
     """From now on no message of the folder is new to the next session."""
     connection.execute("UPDATE folder SET first_recent = uidnext WHERE id = ?", (folder.id,))
@@ -203,11 +211,12 @@ def _folder(found: sql.Row) -> Folder:
     return Folder(*values)
 
 
-def _exists(connection: apsw.Connection, name: str) -> bool:
+def exists(connection: apsw.Connection, name: str) -> bool:
+    """Whether there is a folder of that name, which is normal."""
     return sql.row(connection, "SELECT 1 FROM folder WHERE name = ?", (name,)) is not None
 
 
-def _children(connection: apsw.Connection, name: str) -> list[str]:
+def children(connection: apsw.Connection, name: str) -> list[str]:
     """Names of all folders below ``name``."""
     # "0" follows "/", so these are all names that begin with "name/".
     found = sql.rows(
@@ -222,13 +231,13 @@ def _make_parents(writer: Writer, name: str) -> None:
     levels = name.split(SEPARATOR)
     for depth in range(1, len(levels)):
         parent = SEPARATOR.join(levels[:depth])
-        if not _exists(writer.connection, parent):
+        if not exists(writer.connection, parent):
             _insert(writer, parent, None)
 
 
 def _rename_one(connection: apsw.Connection, old: str, new: str) -> None:
     normalise(new)
-    if _exists(connection, new):
+    if exists(connection, new):
         raise AlreadyExists("a folder of the new name is already there")
     connection.execute("UPDATE folder SET name = ? WHERE name = ?", (new, old))
     connection.execute("UPDATE OR REPLACE subscription SET name = ? WHERE name = ?", (new, old))

@@ -6,6 +6,7 @@ forgotten when room is needed.
 """
 
 import re
+from collections.abc import Iterable
 
 import apsw
 
@@ -18,6 +19,7 @@ MAX_IN_MAILBOX = 1000
 
 # An atom (rfc9051:6334) that is not a system flag.
 _KEYWORD = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
+_OTHER = re.compile(r"[^!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 
 
 def split(text: str) -> list[str]:
@@ -27,6 +29,16 @@ def split(text: str) -> list[str]:
         if len(name) > MAX_OCTETS or not _KEYWORD.fullmatch(name):
             raise InvalidInput(f"a keyword is an atom of at most {MAX_OCTETS} octets")
     return names
+
+
+def acceptable(names: Iterable[str]) -> str:
+    """What can be kept of keywords from elsewhere, as the one text for them."""
+    found: dict[str, str] = {}
+    for name in names:
+        word = _OTHER.sub("_", name.strip())[:MAX_OCTETS]
+        if word.strip("_"):
+            found.setdefault(word.lower(), word)
+    return join(set(list(found.values())[:MAX_ON_MESSAGE]))
 
 
 def join(names: set[str]) -> str:

@@ -1,7 +1,8 @@
-"""Notice what other processes change: revoked passwords, disabled aliases, replaced files.
+"""Notice what other processes change: revoked passwords, disabled aliases, replaced files, mail.
 
 The directory's revision is asked for every second; when it grew, every session is looked at
-again and those that no longer hold are ended.
+again and those that no longer hold are ended; of the others those are told whose mailbox another
+process wrote to.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from mailsrv.directory.directory import Directory, MailboxRecord
 from mailsrv.errors import Elsewhere, NoSuchAlias
 from mailsrv.store.sessions import Session, Sessions
+from mailsrv.store.touching import Touching
 from mailsrv.store.values import Access
 from mailsrv.store.workers import Workers, log_unexpected
 
@@ -34,12 +36,14 @@ class Revocation:
         name: str,
         sessions: Sessions,
         end: Callable[[Session, str], None],
+        touching: Touching,
     ) -> None:
         self._workers = workers
         self._directory = directory
         self._name = name
         self._sessions = sessions
         self._end = end
+        self._touching = touching
         self._revision: int | None = None
         self._again = False
         self._loop = LoopingCall(self._poll)
@@ -66,6 +70,9 @@ class Revocation:
             if self._again or revision != self._revision:
                 self._revision, self._again = revision, False
                 await self._check()
+                await self._touching.look()
+            elif self._touching.missed:
+                await self._touching.look()
         except Exception as error:  # noqa: BLE001 - the next round tries again
             self._again = True
             log_unexpected(error)

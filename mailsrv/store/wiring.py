@@ -39,6 +39,7 @@ from mailsrv.store.resumption import Resumption
 from mailsrv.store.revocation import Revocation
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.sessions import Session, Sessions
+from mailsrv.store.touching import Touching
 from mailsrv.store.usage import Usages
 from mailsrv.store.verifying import Verifying
 from mailsrv.store.volume import Hold, Volume
@@ -121,15 +122,13 @@ class Wiring:
             logs=self._logs,
         )
         self._mailboxes = Mailboxes(self._home, self._volume, self._vault, self._connections)
-        self._revocation = Revocation(
-            reactor, self._workers, directory, self.name, self._sessions, self._end
-        )
         self._housekeeping = LoopingCall(self._keep_house)
         self._housekeeping.clock = reactor
         self._wire_keys()
         self.at_hand = AtHand(
             self._workers, self._sessions, self._leases, self._mailboxes, self._holders.find
         )
+        self._wire_watching()
         self._wire_mail()
         self._wire_sessions(secret)
         self._wire_resumption()
@@ -147,6 +146,26 @@ class Wiring:
         )
         self._keepers = Keepers(self._reactor, limits.ask_seconds)
         self._holders = KeyHolders(self._sessions, self._keepers, self._workers, self._home)
+
+    def _wire_watching(self) -> None:
+        touching = Touching(
+            self._workers,
+            self._directory,
+            self.at_hand,
+            self._leases,
+            self._usages,
+            self._notifications,
+            self._came,
+        )
+        self._revocation = Revocation(
+            self._reactor,
+            self._workers,
+            self._directory,
+            self.name,
+            self._sessions,
+            self._end,
+            touching,
+        )
 
     def _wire_mail(self) -> None:
         limits = self._limits

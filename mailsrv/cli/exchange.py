@@ -1,0 +1,195 @@
+"""``mailsrv export`` and ``mailsrv import``: mail is taken away and brought, beside the server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from mailsrv.backup.exporting import Export, Exported
+from mailsrv.backup.files import copy_encrypted, copy_sqlcipher
+from mailsrv.backup.formats.index import Format
+from mailsrv.backup.formats.values import Source
+from mailsrv.backup.import_sources import MailboxSource, is_mailbox, open_source
+from mailsrv.backup.importing import Import, Imported, Target
+from mailsrv.backup.owned import Owned, owned
+from mailsrv.cli.main import Context, main, now
+from mailsrv.cli.output import bold, plain
+from mailsrv.cli.passwords import ask
+from mailsrv.cli.progress import MessagesBar
+from mailsrv.cli.sizes import spoken
+from mailsrv.errors import AuthenticationFailed, Elsewhere, InvalidInput, Unavailable, WrongKey
+from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
+from mailsrv.mailbox.incoming import marked
+from mailsrv.mailbox.outgoing import open_copy, snapshot
+from mailsrv.store.volume import Volume
+
+if TYPE_CHECKING:
+    from mailsrv.backup.imap_source import ImapSource
+
+Form = Literal["mbox", "maildir", "eml", "sqlite", "sqlcipher"]
+FORMS = ("mbox", "maildir", "eml", "sqlite", "sqlcipher")
+
+AGAIN = "interrupted: give the same command again, and it goes on"
+TOLD = 20
+"""Lines about what was not taken that people are shown; --json has more."""
+
+
+@main.command("export")
+@click.argument("address")
+@click.option("--format", "form", type=click.Choice(FORMS), required=True, help="What to write.")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.pass_obj
+def export(context: Context, address: str, form: Form, target: Path) -> None:
+    """Write the mailbox of ADDRESS to TARGET, with all folders, flags, keywords and dates.
+
+    mbox, maildir and eml make a directory of files that any program reads: it is not encrypted.
+    sqlite is the mailbox file itself and sqlcipher one for SQLCipher: both open with the main
+    password, which is asked for. A command that was cut short goes on when it is given again.
+    """
+    with _open(context, address) as (mine, password):
+        waiting = mine.bring_in_waiting()
+        if waiting:
+            mine.touch()
+        encrypted = form in ("sqlite", "sqlcipher")
+        if form == "sqlite":
+            done = _one_file(mine, copy_encrypted(mine.mailbox, mine.opened.key, target))
+        elif form == "sqlcipher":
+            done = _one_file(mine, copy_sqlcipher(mine.mailbox, password, target))
+        else:
+            done = _directory(context, mine, form, target)
+    document: dict[str, Any] = {
+        "address": mine.opened.address,
+        "format": form,
+        "target": str(target),
+        "folders": done.folders,
+        "messages": done.messages,
+        "octets": done.octets,
+        "encrypted": encrypted,
+    }
+    safety = (
+        "It opens with the main password of the mailbox."
+        if encrypted
+        else "It is not encrypted: who can read these files can read the mail."
+    )
+    context.output.fact(
+        document,
+        f"Exported {done.messages} messages in {done.folders} folders of "
+        f"{bold(mine.opened.address)} to {plain(str(target))}. {safety}",
+    )
+
+
+@main.command("import")
+@click.argument("address")
+@click.argument("source")
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Certificates that vouch for an IMAP server, in place of the system's.",
+)
+@click.pass_obj
+def import_(context: Context, address: str, source: str, ca: Path | None) -> None:
+    """Bring mail from SOURCE into the mailbox of ADDRESS.
+
+    SOURCE is an export of this server, a Maildir, an mbox file or a tree of them (Thunderbird,
+    Apple Mail, Google Takeout), .eml files, a backup, or another server: imaps://user@host[:port]/
+    Given again it brings what is missing, and nothing twice.
+    """
+    with _open(context, address) as (mine, _):
+        largest = context.settings.limits.message_size
+        opened = _source(mine, source, ca, largest)
+        total = [one.messages for one in opened.folders()]
+        known = sum(one or 0 for one in total) if total and None not in total else None
+        target = Target(mine.mailbox, mine.opened.alias, mine.usages, mine.changed)
+        try:
+            with MessagesBar(known, quiet=context.output.as_json) as bar:
+                done = Import(target, opened, largest, bar).run()
+        finally:
+            mine.touch()
+            opened.close()
+    _say(context, mine.opened.address, source, done)
+
+
+def _say(context: Context, address: str, source: str, done: Imported) -> None:
+    document = {
+        "address": address,
+        "source": source,
+        "messages": done.messages,
+        "known": done.known,
+        "octets": done.octets,
+        "remarks": done.left,
+        "told": [{"folder": one.folder, "what": one.what} for one in done.told],
+    }
+    lines = [f"Imported {done.messages} messages ({spoken(done.octets)}) into {bold(address)}."]
+    if done.known:
+        lines.append(f"{done.known} were there already.")
+    lines += [f"{plain(one.folder)}: {plain(one.what)}" for one in done.told[:TOLD]]
+    if done.left > TOLD:
+        lines.append(f"... and {done.left - TOLD} more such lines; --json tells up to 1000.")
+    context.output.fact(document, "\n".join(lines))
+
+
+@contextmanager
+def _open(context: Context, address: str) -> Iterator[tuple[Owned, str]]:
+    """The mailbox and its main password. InvalidInput where it is not on this machine."""
+    settings = context.settings
+    known = context.directory.alias(address)
+    if known.primary != settings.link.name:
+        raise InvalidInput(f"{known.address} is served by primary {known.primary}: run this there")
+    password = ask(f"Main password of {known.address}")
+    volume = Volume(settings.base, settings.store.mailboxes)
+    try:
+        with owned(
+            context.directory, volume, settings.link.name, now, known.address, password
+        ) as mine:
+            yield mine, password
+    except KeyboardInterrupt:
+        raise Unavailable(AGAIN) from None
+    except Elsewhere as error:
+        raise InvalidInput(f"{known.address} is {error}: run this there") from None
+
+
+def _directory(context: Context, mine: Owned, form: str, target: Path) -> Exported:
+    total = mine.mailbox.usage().messages
+    with (
+        snapshot(mine.mailbox) as view,
+        MessagesBar(total, quiet=context.output.as_json) as bar,
+    ):
+        return Export(target, cast("Format", form), bar).run(view)
+
+
+def _one_file(mine: Owned, octets: int) -> Exported:
+    return Exported(len(mine.mailbox.folders()), mine.mailbox.usage().messages, octets)
+
+
+def _source(mine: Owned, source: str, ca: Path | None, largest: int) -> Source:
+    if "://" in source:
+        return _imap(mine, source, ca, largest)
+    path = Path(source)
+    if is_mailbox(path):
+        return _mailbox(path)
+    return open_source(path, largest)
+
+
+def _mailbox(path: Path) -> MailboxSource:
+    """Another mailbox file, by the password that it had."""
+    password = ask(f"Password of {path.name}")
+    with path.open("rb") as file:
+        salt = file.read(SALT_LENGTH)
+    try:
+        return MailboxSource(open_copy(path, derive_file_key(password, salt), now))
+    except WrongKey:
+        raise AuthenticationFailed(f"{path} does not open with this password") from None
+
+
+def _imap(mine: Owned, url: str, ca: Path | None, largest: int) -> "ImapSource":
+    from mailsrv.backup.imap_client import ImapClient
+    from mailsrv.backup.imap_source import Address, ImapSource, verified
+
+    address = Address.parse(url)
+    context = verified(ca)
+    password = ask(f"Password of {address.user} at {address.host}")
+    client = ImapClient(address.host, address.port, context, largest)
+    client.login(address.user, password)
+    return ImapSource(client, address, largest, lambda name: marked(mine.mailbox, name))

@@ -1,0 +1,204 @@
+"""A client of servers that may say anything."""
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from mailsrv.backup.formats.values import Found, Skipped
+from mailsrv.backup.imap_client import ImapClient, _parsed, _responses
+from mailsrv.backup.imap_source import Address, ImapSource, verified
+from mailsrv.errors import AuthenticationFailed, InvalidInput, Unavailable
+from mailsrv.mailbox.values import Flags
+from tests.backup.imap_script import ScriptedServer
+
+LARGEST = 1000
+
+
+class ScriptCase(SynchronousTestCase):
+    """``answers`` are untagged answers by the beginning of a command; what is missing is OK."""
+
+    def setUp(self) -> None:
+        self.answers: dict[bytes, bytes | None] = {
+            b"CAPABILITY": b"* CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE SPECIAL-USE\r\n",
+            b"NAMESPACE": b'* NAMESPACE (("INBOX." ".")) (("~" ".")) NIL\r\n',
+            b"LIST": b'* LIST (\\HasNoChildren) "." INBOX\r\n',
+            b"EXAMINE": b"* 0 EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 1] ok\r\n",
+        }
+        self.server = ScriptedServer(Path(self.mktemp()), self.answer)
+        self.addCleanup(self.server.close)
+
+    def answer(self, tag: bytes, rest: bytes) -> bytes | None:
+        for start, untagged in self.answers.items():
+            if rest.startswith(start):
+                if untagged is None:
+                    return None
+                if untagged.startswith(b"!"):
+                    return tag + b" " + untagged[1:] + b"\r\n"
+                return untagged + tag + b" OK done\r\n"
+        return tag + b" OK done\r\n"
+
+    def client(self) -> ImapClient:
+        client = ImapClient(
+            "localhost", self.server.port, verified(self.server.ca), LARGEST, timeout=10
+        )
+        self.addCleanup(client.close)
+        client.login("user", 'pass"word')
+        return client
+
+    def source(self) -> ImapSource:
+        address = Address("user", "localhost", self.server.port)
+        return ImapSource(self.client(), address, LARGEST, lambda _: 0)
+
+
+class ClientTests(ScriptCase):
+    def test_folders_elsewhere(self) -> None:
+        self.answers[b"LIST"] = (
+            b'* LIST (\\HasChildren) "." INBOX\r\n'
+            b'* LIST (\\Sent) "." "INBOX.Sent &- more/less"\r\n'
+            b'* LIST (\\Noselect) "." INBOX.W&APY-rk\r\n'
+            b'* LIST () "." {11}\r\nINBOX."a\\b"\r\n'
+            b'* LIST () "." ~someone\r\n'
+            b'* LIST () NIL "INBOX.flat"\r\n'
+        )
+        self.answers[b"LSUB"] = b'* LSUB () "." INBOX.W&APY-rk\r\n* LSUB () "." INBOX.gone\r\n'
+        found = {one.levels: one for one in self.client().folders()}
+        self.assertEqual(
+            list(found),
+            [("INBOX",), ("Sent & more_less",), ("Wörk",), ('"a\\b"',), ("flat",), ("gone",)],
+        )
+        self.assertIn("\\sent", found["Sent & more_less",].attributes)
+        self.assertEqual(
+            [one.subscribed for one in found.values()], [False] * 2 + [True] + [False] * 2 + [True]
+        )
+
+    def test_messages(self) -> None:
+        self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 10] ok\r\n"
+        self.answers[b"UID FETCH 1:9"] = (
+            b"* 1 FETCH (UID 3 FLAGS (\\Seen \\Recent $Todo) RFC822.SIZE 5 "
+            b'INTERNALDATE " 3-Nov-2026 10:15:00 +0200")\r\n* 5 EXISTS\r\n'
+            b'* 2 FETCH (RFC822.SIZE 5000 FLAGS () UID 4 INTERNALDATE "nonsense")\r\n'
+            b"* 3 FETCH (FLAGS (\\Seen))\r\n"
+            b'* 4 FETCH (UID 8 RFC822.SIZE 3 INTERNALDATE "23-Nov-2026 10:15:00 +0000")\r\n'
+            b"* 5 FETCH (UID 99 RFC822.SIZE 3)\r\n"
+        )
+        self.answers[b"UID FETCH 3,8"] = (
+            b"* 1 FETCH (UID 3 BODY[] {5}\r\n(a\r\n) FLAGS (\\Seen))\r\n* 2 EXPUNGE\r\n"
+            b"* 2 FETCH (FLAGS () UID 4)\r\n"
+        )
+        found = list(self.source().messages())
+        first, second, third = found
+        assert isinstance(first, Found)
+        self.assertEqual(first.mail.content, b"(a\r\n)")
+        self.assertEqual(first.mail.flags, Flags(1, "$Todo"))
+        self.assertEqual(first.mail.date, "2026-11-03T08:15:00Z")
+        assert first.mark is not None
+        self.assertEqual(first.mark[1], 3)
+        assert isinstance(second, Skipped)
+        assert isinstance(third, Skipped)
+        self.assertIn("UID 4 has 5000 octets", second.what)
+        self.assertIn("UID 8 has gone", third.what)
+
+    def test_views_are_not_opened_and_all_mail_comes_last(self) -> None:
+        self.answers[b"LIST"] = (
+            b'* LIST (\\All) "/" "[Gmail]/All Mail"\r\n* LIST (\\Flagged) "/" "[Gmail]/Starred"\r\n'
+            b'* LIST () "/" INBOX\r\n* LIST (\\Noselect) "/" "[Gmail]"\r\n'
+        )
+        self.answers[b"NAMESPACE"] = b'* NAMESPACE (("" "/")) NIL NIL\r\n'
+        source = self.source()
+        names = [one.name for one in source.folders()]
+        self.assertEqual(names, ["INBOX", "[Gmail]/All Mail"])
+        (skipped,) = source.messages()
+        self.assertEqual(skipped.folder, "[Gmail]/Starred")
+
+    def test_a_folder_that_cannot_be_opened(self) -> None:
+        self.answers[b"EXAMINE"] = b"!NO [NOPERM] no"
+        (skipped,) = self.source().messages()
+        self.assertIn("does not let", skipped.what)
+
+
+class HostileTests(ScriptCase):
+    def test_more_than_was_asked_for(self) -> None:
+        self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n"
+        self.answers[b"UID FETCH 1:1"] = b"* 1 FETCH (UID 1 RFC822.SIZE 5)\r\n"
+        self.answers[b"UID FETCH 1 "] = b"* 1 FETCH (UID 1 BODY[] {99999999999}\r\nxxxx"
+        self.assertRaises(Unavailable, list, self.source().messages())
+
+    def test_hangs_up(self) -> None:
+        self.answers[b"EXAMINE"] = None
+        error = self.assertRaises(Unavailable, list, self.source().messages())
+        self.assertEqual(str(error), "localhost ended the connection")
+
+    def test_nonsense(self) -> None:
+        self.answers[b"LIST"] = b"* LIST (((((\r\n* LIST\r\n* LIST ) ( ) x\r\n* 1 FETCH \x00\r\n"
+        self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY x] ok\r\n"
+        self.answers[b"STATUS"] = b"* STATUS ((((\r\n"
+        client = self.client()
+        self.assertEqual(client.folders(), [])
+        self.assertEqual(client.count(b"INBOX"), None)
+        self.assertEqual(client.examine(b"INBOX"), (0, 2**32))
+
+    def test_names_that_cannot_be_said(self) -> None:
+        client = self.client()
+        for name in (b"a\r\nx LOGOUT", b"\xff", b"a\0"):
+            self.assertRaises(InvalidInput, client.examine, name)
+        self.assertFalse([line for line in self.server.lines if b"x LOGOUT" in line])
+
+    def test_a_refused_password_is_in_no_message(self) -> None:
+        self.answers[b"LOGIN"] = b'!NO pass"word is wrong'
+        error = self.assertRaises(AuthenticationFailed, self.client)
+        self.assertNotIn("word is", str(error))
+
+    def test_an_unknown_authority(self) -> None:
+        error = self.assertRaises(
+            Unavailable, ImapClient, "localhost", self.server.port, verified(None), LARGEST
+        )
+        self.assertIn("not to be trusted", str(error))
+
+    def test_nobody_there(self) -> None:
+        self.server.close()
+        error = self.assertRaises(
+            Unavailable, ImapClient, "localhost", self.server.port, verified(None), LARGEST
+        )
+        self.assertIn("cannot be reached", str(error))
+
+
+class AddressTests(SynchronousTestCase):
+    def test_addresses(self) -> None:
+        for url, address in (
+            (
+                "imaps://me@example.org@imap.example.org/",
+                ("me@example.org", "imap.example.org", 993),
+            ),
+            (
+                "imaps://me%40example.org@imap.example.org:9993",
+                ("me@example.org", "imap.example.org", 9993),
+            ),
+            ("imaps://me@[::1]:1/", ("me", "::1", 1)),
+        ):
+            self.assertEqual(Address.parse(url), address)
+
+    def test_what_is_none(self) -> None:
+        for url in (
+            "imap://a@b/",
+            "imaps://b/",
+            "imaps://a@b/INBOX",
+            "imaps://a@b:x/",
+            "imaps://a@/",
+        ):
+            self.assertRaises(InvalidInput, Address.parse, url)
+        error = self.assertRaises(InvalidInput, Address.parse, "imaps://a:secret@b/")
+        self.assertIn("the password is asked for", str(error))
+        self.assertNotIn("secret", str(error))
+
+    def test_a_file_that_is_no_certificate(self) -> None:
+        self.assertRaises(InvalidInput, verified, Path(__file__))
+        self.assertRaises(InvalidInput, verified, Path("/nowhere"))
+
+
+class ParsingTests(SynchronousTestCase):
+    def test_literals_are_never_parsed(self) -> None:
+        data = [(b"1 (UID 3 BODY[] {6}", b') ("UI'), b' X "a\\"b" ())']
+        (pieces,) = _responses(data)
+        self.assertEqual(
+            _parsed(pieces), [b"1", [b"UID", b"3", b"BODY[]", b') ("UI', b"X", b'a"b', []]]
+        )
