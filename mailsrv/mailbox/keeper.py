@@ -173,6 +173,8 @@ class LogKeeper:
         if not self._turns.acquire(timeout=seconds):
             raise MailboxBusy("another writer holds the mailbox")
         try:
+            if self._over:
+                raise MailboxBusy("the mailbox has another keeper now")
             yield self._capture
         finally:
             if not self._connections:

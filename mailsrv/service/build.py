@@ -11,21 +11,25 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from mailsrv.backup.stores import BackupStores
 from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
+from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.service.far import FarStore, check_links
 from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
 from mailsrv.service.link import LinkService, serves_link
 from mailsrv.service.listeners import Door, Listener, SharedDoors, guarded
+from mailsrv.service.point_in_time import PointInTime, point_in_time
 from mailsrv.service.process import Refused, RootService
 from mailsrv.service.workers import Workers
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
 
@@ -77,11 +81,23 @@ class _Building:
         directory = Directory(settings.directory.url, _now)
         directory.migrate()
         directory.close()  # twistd may fork yet, and SQLite's locks stay with who took them
-        store = _local_store(settings, directory, self._reactor)
-        self._add(StoreService(store, directory))
+        shipping = None
+        if settings.backup.point_in_time and settings.backup.to != "nowhere":
+            shipping = self._point_in_time(directory)
+        store = _local_store(
+            settings, directory, self._reactor, shipping.logs if shipping else None
+        )
+        self._add(StoreService(store, directory, shipping))
         if settings.health.listen:
             self._add(StoreProbe(store, self._reactor))
         return store
+
+    def _point_in_time(self, directory: Directory) -> PointInTime:
+        volume = Volume(self._settings.base, self._settings.store.mailboxes)
+        stores = BackupStores(self._settings.backup, directory, ServerSecret(volume.server_key()))
+        return point_in_time(
+            self._settings, directory, volume, stores, self._reactor, _now, _shipping_problem
+        )
 
     def _link(self, primary: LocalStore) -> None:
         link = LinkService(self._settings, primary, self._reactor)
@@ -123,7 +139,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _local_store(settings: Settings, directory: Directory, reactor: Any) -> LocalStore:
+def _shipping_problem(alias: str, sentence: str) -> None:
+    log.error("Changes of the mailbox of alias {alias}: {reason}", alias=alias, reason=sentence)
+
+
+def _local_store(
+    settings: Settings, directory: Directory, reactor: Any, logs: LogKeepers | None
+) -> LocalStore:
     threads = settings.store.threads
     return LocalStore(
         directory=directory,
@@ -139,25 +161,36 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
             logins_at_once=max(1, threads // 2),
         ),
         name=settings.link.name,
+        logs=logs,
     )
 
 
 class StoreService(Service):
-    """Starts the store, and closes it and the directory when nobody needs them any more."""
+    """Starts the store, and closes it and the directory when nobody needs them any more.
 
-    def __init__(self, store: LocalStore, directory: Directory) -> None:
+    ``shipping`` brings away what was written to it.
+    """
+
+    def __init__(
+        self, store: LocalStore, directory: Directory, shipping: PointInTime | None = None
+    ) -> None:
         self._store = store
         self._directory = directory
+        self._shipping = shipping
 
     def startService(self) -> None:
         try:
             self._store.start()
         except MailsrvError as error:
             raise Refused(error) from None
+        if self._shipping is not None:
+            self._shipping.start()
         super().startService()
 
     async def _stop(self) -> None:
         await self._store.close()
+        if self._shipping is not None:
+            await self._shipping.stop()
         self._directory.close()
 
     def stopService(self) -> Deferred[None]:

@@ -85,7 +85,7 @@ class Shipped:
     def _begin(self, volume: Path) -> None:
         """Another process on this volume."""
         self.volume = volume
-        (volume / "shipping").mkdir(parents=True, exist_ok=True)
+        volume.mkdir(exist_ok=True)
         self.path = volume / f"{FILE}.sqlite"
         self.keepers = LogKeepers(volume / "shipping", self.ticks, self.boot)
         self.shipper = Shipper(
