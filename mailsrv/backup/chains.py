@@ -53,8 +53,8 @@ def list_chains(store: IObjectStore, alias: str) -> list[Chain]:
             continue
         chain = (found.mailbox, found.chain)
         octets[chain] += stored.octets
-        pieces[chain] += found.kind == "frames"
-        if found.kind == "base.json":
+        pieces[chain] += found.is_segment
+        if found.is_manifest:
             bases[chain].append(layout.decode_base(store.read(stored.name)))
     listed = [
         Chain(
@@ -102,7 +102,7 @@ def prune(store: IObjectStore, alias: str, since: datetime, current: str) -> int
         found = layout.chain_object(stored.name)
         if found is not None:
             names[found.mailbox, found.chain].append(found)
-            if found.kind == "base.json":
+            if found.is_manifest:
                 bases.append(layout.decode_base(store.read(stored.name)))
     bases.sort(key=lambda one: one.milliseconds)
     old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
@@ -116,22 +116,17 @@ def prune(store: IObjectStore, alias: str, since: datetime, current: str) -> int
         if chain in needed or (chain[1] != current and chain[1][: len(young)] < young):
             first = needed.get(chain)
             gone = [one for one in objects if first is None or one.number < first]
-            removed += store.remove(_in_order(alias, gone))
+            # manifests first: what has none is not restored from
+            gone.sort(key=lambda one: not one.is_manifest)
+            removed += store.remove(one.name for one in gone)
     return removed
-
-
-def _in_order(alias: str, objects: list[layout.ChainObject]) -> Iterator[str]:
-    """Manifests first: what has none is not restored from."""
-    for one in sorted(objects, key=lambda one: (one.kind != "base.json", one.number)):
-        prefix = layout.chain_of(alias, one.mailbox, one.chain)
-        yield f"{prefix}{one.number:010}.{one.kind}"
 
 
 def _base_for(store: IObjectStore, alias: str, moment: datetime) -> BaseManifest:
     bases = [
         layout.decode_base(store.read(stored.name))
         for stored in store.list(layout.logs_of(alias))
-        if (found := layout.chain_object(stored.name)) is not None and found.kind == "base.json"
+        if (found := layout.chain_object(stored.name)) is not None and found.is_manifest
     ]
     if not bases:
         raise NoSuchBackup("no changes of this mailbox were shipped: it has no point in time")
@@ -153,26 +148,23 @@ def _verify(base: BaseManifest, path: Path) -> None:
 def _replay(
     store: IObjectStore, base: BaseManifest, limit: int, target: Path, part: Path
 ) -> RestoredLog:
-    captured, reached = 0, base.milliseconds
+    number, frame, reached = base.first, 0, base.milliseconds
     with target.open("r+b") as file:
         replay = Replay(file)
         for segment in _segments(store, base, part):
-            if captured and segment.first != captured + 1:
+            if number > base.first and segment.first != frame + 1:
                 raise BackupDamaged("the chain of this mailbox's log has a gap")
-            wanted = [
-                mark
-                for mark in segment.marks
-                if mark.milliseconds <= limit or mark.frame <= base.frames
-            ]
+            # what a base needs was committed up to the time that it counts from
+            wanted = [mark for mark in segment.marks if mark.milliseconds <= limit]
             if wanted:
                 replay.apply(segments.frames(part, wanted[-1].frame - segment.first + 1))
-                captured = wanted[-1].frame
                 reached = max(reached, wanted[-1].milliseconds)
             if len(wanted) < len(segment.marks):
                 break
-        if captured < base.frames:
+            number, frame = segment.number + 1, segment.last
+        if number < base.until:
             raise BackupDamaged(
-                f"the base needs frames up to {base.frames}, and those up to {captured} are there"
+                f"{base.name}: needs segments up to {base.until - 1}, and {number} is not there"
             )
         replay.finish()
         octets = file.seek(0, 2)

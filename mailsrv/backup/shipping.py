@@ -172,6 +172,7 @@ class Shipper:
         ]
         if waiting:
             waiting = self._upload(keeper, state, waiting)
+        self._note_shipped(keeper, state, waiting)
         self._octets[keeper.path] = sum(_size(one.path) for one in waiting)
         self._cap(keeper, waiting)
         if not waiting:
@@ -198,12 +199,15 @@ class Shipper:
             self._report(keeper, str(error))
         else:
             self._pauses.pop(id(store), None)
-        done = [one.number for one in waiting if one not in left and one.chain == state.chain]
-        if done:
+        return left
+
+    def _note_shipped(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> None:
+        left = [one.number for one in waiting if one.chain == state.chain]
+        shipped = min(left, default=state.number)
+        if state.chain and state.shipped != shipped:
             with keeper.held() as capture:
                 if capture.state.chain == state.chain:
-                    capture.update(shipped=done[-1] + 1)
-        return left
+                    capture.update(shipped=shipped)
 
     def _cap(self, keeper: LogKeeper, waiting: list[Waiting]) -> None:
         """Let no store that is away fill the volume."""
@@ -258,8 +262,9 @@ class Shipper:
             alias=alias,
             mailbox=keeper.path.stem,
             chain=start.chain,
+            token=secrets.token_hex(4),
             first=start.number,
-            frames=end.captured,
+            until=end.number,
             milliseconds=end.milliseconds,
             octets=octets,
             sha256=sha256,
