@@ -96,38 +96,38 @@ def prune(store: IObjectStore, alias: str, since: datetime, current: str) -> int
     The chain that is ``current`` stays, and with it chains that began later than ``since``: their
     bases may be under way. BackupStoreFailed.
     """
-    names: dict[tuple[str, str], list[layout.ChainObject]] = defaultdict(list)
-    bases: list[BaseManifest] = []
+    bases = sorted(_bases(store, alias), key=lambda one: one.milliseconds)
+    old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
+    gone, needed = old[:-1], old[-1:] + bases[len(old) :]
+    # manifests first: what has none is not restored from
+    removed = store.remove([one.manifest_name for one in gone])
+    removed += store.remove([one.name for one in gone])
+    first: dict[str, int] = {}
+    for base in needed:
+        first[base.chain] = min(base.first, first.get(base.chain, base.first))
+    young = layout.stamp(since)
+
+    def is_useless(name: str) -> bool:
+        found = layout.chain_object(name)
+        if found is None:
+            return False
+        if found.chain in first:
+            return found.number < first[found.chain]
+        return found.chain != current and found.chain < young
+
+    useless = [one.name for one in store.list(layout.logs_of(alias)) if is_useless(one.name)]
+    return removed + store.remove(useless)
+
+
+def _bases(store: IObjectStore, alias: str) -> Iterator[BaseManifest]:
     for stored in store.list(layout.logs_of(alias)):
         found = layout.chain_object(stored.name)
-        if found is not None:
-            names[found.mailbox, found.chain].append(found)
-            if found.is_manifest:
-                bases.append(layout.decode_base(store.read(stored.name)))
-    bases.sort(key=lambda one: one.milliseconds)
-    old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
-    needed: dict[tuple[str, str], int] = {}
-    for base in old[-1:] + bases[len(old) :]:
-        chain = (base.mailbox, base.chain)
-        needed[chain] = min(base.first, needed.get(chain, base.first))
-    young = layout.stamp(since)
-    removed = 0
-    for chain, objects in names.items():
-        if chain in needed or (chain[1] != current and chain[1][: len(young)] < young):
-            first = needed.get(chain)
-            gone = [one for one in objects if first is None or one.number < first]
-            # manifests first: what has none is not restored from
-            gone.sort(key=lambda one: not one.is_manifest)
-            removed += store.remove(one.name for one in gone)
-    return removed
+        if found is not None and found.is_manifest:
+            yield layout.decode_base(store.read(stored.name))
 
 
 def _base_for(store: IObjectStore, alias: str, moment: datetime) -> BaseManifest:
-    bases = [
-        layout.decode_base(store.read(stored.name))
-        for stored in store.list(layout.logs_of(alias))
-        if (found := layout.chain_object(stored.name)) is not None and found.is_manifest
-    ]
+    bases = list(_bases(store, alias))
     if not bases:
         raise NoSuchBackup("no changes of this mailbox were shipped: it has no point in time")
     old = [one for one in bases if one.milliseconds <= _milliseconds(moment)]
