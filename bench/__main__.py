@@ -2,14 +2,14 @@
 
 server: one process, and beside it what plain apsw needs; link: the store over a link beside the
 store itself; workers: more than one process; sessions: memory of idle ones; live: mail that comes
-in at one process for a client of another.
+in at one process for a client of another; shipping: what a point in time costs.
 """
 
 import argparse
 
 from rich.console import Console
 
-from bench import link, live, server, sessions, workers
+from bench import link, live, server, sessions, shipping, workers
 
 PARTS = {
     "server": server.run,
@@ -17,6 +17,7 @@ PARTS = {
     "workers": workers.run,
     "sessions": sessions.run,
     "live": live.run,
+    "shipping": shipping.run,
 }
 
 

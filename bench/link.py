@@ -39,7 +39,8 @@ from mailsrv.store.values import (
     Section,
 )
 from tests.running import RunningServer
-from tests.store.world import World, until
+from tests.store.world import World
+from tests.waiting import until
 
 ADDRESS = "link@example.com"
 MESSAGES = 1000

@@ -105,9 +105,12 @@ class Shipper:
         self._pauses: dict[Hashable, _Pause] = {}
 
     def recover(self) -> None:
-        """Take up what an earlier process left. Before mailboxes are opened, or later."""
-        for file_id in self._keepers.left():
-            self._keepers.of(self._mailbox(file_id))
+        """Take up what an earlier process left, while mailboxes may be in use already."""
+        for file_id, spool in self._keepers.spools():
+            state, path = spool.load(), self._mailbox(file_id)
+            unfinished = state.chain and (state.closed is None or state.writing)
+            if unfinished or not path.exists() or spool.waiting():
+                self._keepers.of(path)
 
     def pending(self) -> list[LogKeeper]:
         """Mailboxes to be shipped, or forgotten when there is nothing more to be done."""
@@ -213,7 +216,7 @@ class Shipper:
         """Let no store that is away fill the volume."""
         limits = self._limits
         mine = self._octets[keeper.path]
-        if mine <= limits.spool_octets and sum(self._octets.values()) <= limits.volume_octets:
+        if mine <= limits.spool_octets and sum(list(self._octets.values())) <= limits.volume_octets:
             return
         if not mine:
             return

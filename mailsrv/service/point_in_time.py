@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.task import LoopingCall
 
 from mailsrv.backup.shipping import Shipper, ShippingLimits
@@ -42,6 +42,7 @@ class PointInTime:
         self._shipper = shipper
         self._reactor = reactor
         self._shipping: dict[LogKeeper, Deferred[None]] = {}
+        self._turns = DeferredSemaphore(AT_ONCE)
         self._basing = False
         self._loop = LoopingCall(self._turn)
         self._loop.clock = reactor
@@ -62,14 +63,17 @@ class PointInTime:
 
     def _turn(self) -> None:
         for keeper in self._shipper.pending():
-            if keeper not in self._shipping and len(self._shipping) < AT_ONCE:
+            if keeper not in self._shipping:
                 self._ship(keeper)
         if not self._basing:
             self._basing = True
             in_thread(self._reactor, self._make_base).addErrback(log_failure).addBoth(self._made)
 
     def _ship(self, keeper: LogKeeper) -> Deferred[None]:
-        done = self._shipping[keeper] = in_thread(self._reactor, lambda: self._shipper.ship(keeper))
+        def work() -> Deferred[None]:
+            return in_thread(self._reactor, lambda: self._shipper.ship(keeper))
+
+        done = self._shipping[keeper] = self._turns.run(work)
 
         def shipped(result: Any) -> Any:
             self._shipping.pop(keeper, None)

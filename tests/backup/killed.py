@@ -75,6 +75,7 @@ class Child(Shipped):
         self.note(self.ticks.milliseconds, content_of(box or self.box))
         time.sleep(0.003)
         self.ticks.milliseconds = time.time_ns() // 1_000_000
+        self.note(self.ticks.milliseconds, None)  # more may be written at this time
 
     def note(self, *line: Any) -> None:
         self.diary.write(msgspec.json.encode(line) + b"\n")

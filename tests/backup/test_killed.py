@@ -16,7 +16,7 @@ from tests.children import die_with_parent, environment
 from tests.faults.common import SOAK
 
 SEED = int(os.environ.get("MAILSRV_SEED", time.time_ns() % 10**9))
-KILLS = 200 if SOAK else 5
+KILLS = 200 if SOAK else 4
 
 
 class TestKilled(SynchronousTestCase):
@@ -65,6 +65,6 @@ class TestKilled(SynchronousTestCase):
     def test_what_was_there_comes_back(self) -> None:
         for kill in range(KILLS):
             self.run_child(self.dice.randrange(1, 400))
-            if kill % 10 == 4:
+            if kill % 10 == 3:
                 self.run_child(0)
                 self.check()
