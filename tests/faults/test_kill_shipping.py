@@ -61,6 +61,8 @@ class TestKillShipping(FaultTestCase):
             self.server.kill()
             self.server.start()
         self.append(3)
+        every = [mark for _, mark in self.said]
+        self.assertTrue(eventually(lambda: self.marks_at(now()) == every, 60))
         self.server.kill(15)
         chains = list_chains(self.store, self.alias)
         self.assertEqual(len(chains), 1)
