@@ -4,7 +4,9 @@ Without one: that the store gives back the octets that it got, and that they loo
 What turns out to be damaged is noted, so that the operator hears of it and another copy is made.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import attrs
 
@@ -12,10 +14,12 @@ from mailsrv.backup.copies import copy_at, damaged_manifests, fetch_copy, list_c
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest
+from mailsrv.backup.sources import key_of
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import BackupDamaged, MailboxDamaged, NoSuchBackup, WrongKey
-from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
+from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
+from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.shape import check_shape
 
 
@@ -33,6 +37,15 @@ class Verified:
 
     manifest: CopyManifest
     opened: bool
+
+
+def open_and_verify(path: Path, key: FileKey, now: Callable[[], datetime]) -> snapshot.Snapshot:
+    """Read all of a copy, wherever it came from. It is brought to today's version before.
+
+    WrongKey, MailboxDamaged, SchemaMismatch.
+    """
+    Mailbox.open(path, key, now).close()
+    return snapshot.verify(path, key)
 
 
 class Copies:
@@ -93,9 +106,7 @@ class Copies:
                 check_shape(path)
                 if password is None:
                     return
-                with path.open("rb") as file:
-                    key = derive_file_key(password, file.read(SALT_LENGTH))
-                found = snapshot.verify(path, key)
+                found = open_and_verify(path, key_of(path, password), self._daily.now)
             except NoSuchBackup:
                 raise BackupDamaged(f"{manifest.name}: only its manifest is there") from None
             except WrongKey:
