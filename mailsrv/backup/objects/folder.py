@@ -63,10 +63,12 @@ class FolderStore:
             return b"".join(self._pieces(name, file))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
+        self._require_disk()
         folder = checked_prefix(prefix).rpartition("/")[0]
         return self._walk(f"{folder}/" if folder else "", prefix)
 
     def remove(self, names: Iterable[str]) -> int:
+        self._require_disk()
         removed = 0
         for name in names:
             path = self._path(name)
@@ -81,6 +83,7 @@ class FolderStore:
         return removed
 
     def tidy(self, before: datetime) -> int:
+        self._require_disk()
         removed = 0
         for folder, _, files in os.walk(self._root):
             for name in files:
@@ -93,6 +96,14 @@ class FolderStore:
                         removed += 1
             self._prune(Path(folder))
         return removed
+
+    def _require_disk(self) -> None:
+        """A folder that was never made is empty; of one on a disk that is away nothing is known."""
+        if not self._root.parent.is_dir():
+            raise BackupStoreFailed(
+                f"{self._root}: expected the directory {self._root.parent} with the folder of "
+                "backups: is its disk mounted?"
+            )
 
     # Writing
 
@@ -126,7 +137,9 @@ class FolderStore:
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
-        if folder != self._root:
+        if folder == self._root:
+            self._require_disk()
+        else:
             self._make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
@@ -144,6 +157,7 @@ class FolderStore:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
+        self._require_disk()
         path = self._path(name)
         with self._failing(path):
             try:
