@@ -36,6 +36,7 @@ from mailsrv.errors import (
     MailsrvError,
     NoSuchAlias,
     NoSuchBackup,
+    Unavailable,
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
@@ -52,6 +53,12 @@ MARGIN = 64 * 1024 * 1024
 _BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
 log = Logger()
+
+
+def turns(volume: Volume) -> Volume:
+    """Whose locks are held while backups are made: that of an alias from before its mailbox is
+    copied until nothing of it is on its way any more."""
+    return Volume(volume.base, volume.base / FOLDER)
 
 
 class IStores(Protocol):
@@ -95,7 +102,7 @@ class Daily:
         self.backup = backup
         self.now = now
         self.folder = volume.base / FOLDER
-        self._turns = Volume(volume.base, self.folder)
+        self._turns = turns(volume)
 
     def prepare(self) -> None:
         """Make the folder, and remove from it what a crash left, of which nobody is at work."""
@@ -133,7 +140,7 @@ class Daily:
 
     def failed(self, alias_id: str, error: MailsrvError) -> None:
         """Note that a backup could not be made, and why."""
-        self.directory.note_backup_failed(alias_id, f"{type(error).__name__}: {error}")
+        self.directory.note_backup_failed(alias_id, str(error))
 
     @contextmanager
     def place(self, name: str) -> Iterator[Path]:
@@ -191,15 +198,19 @@ class Turn:
     def keep(self) -> Outcome:
         """Bring the copy into the store, or see that the last one is there, and note it.
 
-        BackupStoreFailed; NoSuchBackup when the last copy has gone from the store: then it is
+        BackupStoreFailed; Unavailable, and nothing is kept, when the turn has ended meanwhile;
+        NoSuchBackup when the last copy has gone from the store: then it is
         noted that another one is wanted; NoSuchAlias, and nothing is kept, when it was erased.
         """
         made = self._manifest
         if made is None:
             return self._unchanged()
         put_copy(self._store, self._path, made)
-        if not self.ended:
-            self._note(made)
+        if self.ended:
+            # nobody waits for what is on its way any more: by now the alias may have been erased
+            remove_copy(self._store, made)
+            raise Unavailable("the backup was given up")
+        self._note(made)
         return Outcome("taken", made.taken, made.octets)
 
     def prune(self) -> int:
