@@ -13,6 +13,7 @@ from mailsrv.backup.copies import list_copies
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.metrics import Metrics
 from mailsrv.backup.schedule import slot_after
+from mailsrv.directory.values import BackupRecord
 from mailsrv.errors import BackupStoreFailed, InvalidInput, Unavailable
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
@@ -63,7 +64,7 @@ class BackupsCase(StoreCase):
         self.daily = Daily(
             world.directory, world.volume, FakeStores(self.objects), self.backup, self.now
         )
-        self.watch = Watch(settings, world.directory, self.store, metrics, reactor, self.now)
+        self.watch = Watch(settings, self.store, metrics, reactor, self.now)
         return Backups(self.store, self.backup, lambda: self.daily, self.watch, metrics, reactor)
 
     async def stopped(self) -> None:
@@ -114,6 +115,19 @@ class ScheduleTests(BackupsCase):
         await until(lambda: self.copies() == 1)
         self.store.logout(access)
         self.assertEqual(self.daily.directory.backup(self.alias).problem, None)
+
+    async def test_of_mailboxes_whose_backups_are_kept_nowhere(self) -> None:
+        """Domains with buckets have them, whatever is configured for all others."""
+        self.daily.stores.default = None
+        self.later(days=3)
+        access = await self.enter()
+        await self.fails(InvalidInput, self.store.back_up(access))
+        await until(lambda: not self.service._looking)
+        self.assertFalse(self.service._schedule.knows(self.alias))
+        self.assertEqual(self.world.directory.backup(self.alias), BackupRecord())
+        self.daily.stores.default = self.objects
+        self.later(seconds=30)
+        await until(lambda: self.copies() == 1)
 
     async def test_after_a_change_of_the_password(self) -> None:
         access = await self.enter()

@@ -8,7 +8,7 @@ of one mailbox always differ. Blocking, any thread.
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from mailsrv.backup.copies import (
 from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
-from mailsrv.directory.directory import Alias, BackupRecord, Directory
+from mailsrv.directory.directory import Alias, BackupRecord, BackupStanding, Directory
 from mailsrv.errors import (
     DiskFull,
     InvalidInput,
@@ -68,6 +68,9 @@ class IStores(Protocol):
 
     def of(self, alias: Alias) -> IObjectStore | None:
         """Where they are put; None where no backups are made."""
+
+    def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
+        """Those of these whose backups are kept anywhere."""
 
     def everywhere(self, alias: Alias) -> list[IObjectStore]:
         """Where they may be: that, and where they were put before."""
@@ -112,6 +115,14 @@ class Daily:
         for name in {found[1] for found in map(_BY_NAME.fullmatch, names) if found}:
             with suppress(MailboxBusy), self.place(name):
                 pass  # which removes what is there
+
+    def standings(self, aliases: Sequence[str]) -> list[BackupStanding]:
+        """How the backups of these stand, of those that are to be backed up."""
+        return self.stores.kept(self.directory.backup_standings(aliases))
+
+    def pending(self, primary: str) -> list[BackupStanding]:
+        """The same of all of a primary of which a backup is wanted, or failed."""
+        return self.stores.kept(self.directory.pending_backups(primary))
 
     def begin(self, alias_id: str, pause: timedelta | None = None) -> "Turn":
         """Have the turn of this alias, which ``Turn.end`` gives back. No key is needed yet.

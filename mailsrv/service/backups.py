@@ -23,6 +23,7 @@ from mailsrv.backup.schedule import Schedule
 from mailsrv.errors import (
     BackupStoreFailed,
     Elsewhere,
+    InvalidInput,
     KeyGone,
     MailboxBusy,
     MailboxMoved,
@@ -121,7 +122,7 @@ class Backups(Service):
         self._store.at_hand.watch(self._came)
         self._tidying.start(TIDY_SECONDS)
         self._loop.start(LOOK_SECONDS)
-        self._watch.start()
+        self._watch.start(self._daily)
 
     def stopService(self) -> Deferred[None]:
         """Deferred of None, when no mailbox is being copied any more; what is being brought away
@@ -186,9 +187,8 @@ class Backups(Service):
         self._schedule.keep(present)
         wanted = self._schedule.to_learn(present)
         if wanted:
-            directory = self._daily.directory
             try:
-                found = await self._in_thread(lambda: directory.backup_standings(wanted))
+                found = await self._in_thread(lambda: self._daily.standings(wanted))
             except MailsrvError:
                 for alias in wanted:
                     self._schedule.came(alias)
@@ -298,6 +298,8 @@ class Backups(Service):
         else:
             self._schedule.postponed(alias, self._daily.now())
         directory = self._daily.directory
+        if isinstance(error, InvalidInput):
+            return  # none are made of this mailbox
         if isinstance(error, PASSING):
             if not isinstance(error, Elsewhere):
                 await self._noted(lambda: directory.note_backups_wanted([alias]))

@@ -61,7 +61,7 @@ class _Building:
         store: IStore | None = primary
         if settings.front_ends and not settings.workers and settings.needs_link:
             store = self._far()
-        if primary is not None and settings.backup.to != "nowhere":
+        if primary is not None:
             self._backups(primary, store or primary)
         if settings.workers:
             self._workers()
@@ -119,7 +119,7 @@ class _Building:
             return Daily(directory, place.volume, stores, settings.backup, _now)
 
         metrics = Metrics(self._registry)
-        watch = Watch(settings, directory, post, metrics, self._reactor, _now)
+        watch = Watch(settings, post, metrics, self._reactor, _now)
         self._add(Backups(primary, settings.backup, daily, watch, metrics, self._reactor))
 
     def _far(self) -> IStore:

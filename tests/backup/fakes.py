@@ -10,7 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from mailsrv.backup.interfaces import IObjectStore, StoredObject
-from mailsrv.directory.directory import Alias
+from mailsrv.directory.directory import Alias, BackupStanding
 from mailsrv.errors import BackupStoreFailed, NoSuchBackup
 
 
@@ -106,6 +106,9 @@ class FakeStores:
 
     def of(self, alias: Alias) -> FakeStore | None:
         return self.default
+
+    def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
+        return [] if self.default is None else list(standings)
 
     def everywhere(self, alias: Alias) -> list[FakeStore]:
         return [] if self.default is None else [self.default]
