@@ -61,7 +61,7 @@ class BackupStores:
             return opened.store
 
     def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
-        """Those of these whose backups are kept anywhere; with ``nowhere``, in buckets of domains."""
+        """Those of these whose backups are kept anywhere, if only in a bucket of their domain."""
         if self.default is not None:
             return list(standings)
         domains = {one.domain for one in self._directory.buckets()}

@@ -106,7 +106,9 @@ class Copies:
                 check_shape(path)
                 if password is None:
                     return
-                found = open_and_verify(path, key_of(path, password), self._daily.now)
+                key = key_of(path, password)
+                digest = snapshot.digest_of(path, key)
+                found = open_and_verify(path, key, self._daily.now)
             except NoSuchBackup:
                 raise BackupDamaged(f"{manifest.name}: only its manifest is there") from None
             except WrongKey:
@@ -116,5 +118,5 @@ class Copies:
                 ) from None
             except MailboxDamaged as error:
                 raise BackupDamaged(f"{manifest.name}: {error}") from None
-            if (found.digest.hex(), found.messages) != (manifest.digest, manifest.messages):
+            if (digest.hex(), found.messages) != (manifest.digest, manifest.messages):
                 raise BackupDamaged(f"{manifest.name}: it holds something else than it should")

@@ -134,6 +134,9 @@ class BackupTests(CommandTestCase):
         key = derive_file_key(self.password, path.read_bytes()[:16])
         with Mailbox.open(path, key, now) as mailbox:
             mailbox.connection.execute("ALTER TABLE folder DROP COLUMN deleted")
+            # of before the machine was started again, when modseqs that were reserved are passed by
+            mailbox.connection.execute("UPDATE meta SET value = 'other' WHERE name = 'boot'")
+            mailbox.connection.execute("UPDATE folder SET reserved = highestmodseq + 1000")
             mailbox.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         octets = path.read_bytes()
         older = msgspec.structs.replace(
