@@ -120,8 +120,12 @@ class Daily:
         """How the backups of these stand, of those that are to be backed up."""
         return self.stores.kept(self.directory.backup_standings(aliases))
 
+    def all_standings(self, primary: str) -> list[BackupStanding]:
+        """The same of all of a primary."""
+        return self.stores.kept(self.directory.all_backup_standings(primary))
+
     def pending(self, primary: str) -> list[BackupStanding]:
-        """The same of all of a primary of which a backup is wanted, or failed."""
+        """The same of those of a primary of which a backup is wanted, or failed."""
         return self.stores.kept(self.directory.pending_backups(primary))
 
     def begin(self, alias_id: str, pause: timedelta | None = None) -> "Turn":
@@ -152,6 +156,14 @@ class Daily:
     def failed(self, alias_id: str, error: MailsrvError) -> None:
         """Note that a backup could not be made, and why."""
         self.directory.note_backup_failed(alias_id, str(error))
+
+    def require_room(self, octets: int) -> None:
+        """DiskFull where a copy of so many octets would fill the disk on its way."""
+        free, needed = shutil.disk_usage(self.folder).free, octets + MARGIN
+        if free < needed:
+            raise DiskFull(
+                f"{self.folder}: a copy needs {needed} octets of free disk, there are {free}"
+            )
 
     @contextmanager
     def place(self, name: str) -> Iterator[Path]:
@@ -192,7 +204,7 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        _require_room(mailbox.path, daily.folder)
+        daily.require_room(_octets(mailbox.path))
         taken = self._moment()
         made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
@@ -281,11 +293,6 @@ class Turn:
         return iso(last + timedelta(seconds=1))
 
 
-def _require_room(mailbox: Path, folder: Path) -> None:
-    """DiskFull where a copy of the file would fill the disk."""
-    needed = MARGIN + sum(
-        path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists()
-    )
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DiskFull(f"{folder}: a copy needs {needed} octets of free disk, there are {free}")
+def _octets(mailbox: Path) -> int:
+    """Of a mailbox file with its log."""
+    return sum(path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists())

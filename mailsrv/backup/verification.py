@@ -10,7 +10,13 @@ from pathlib import Path
 
 import attrs
 
-from mailsrv.backup.copies import copy_at, damaged_manifests, fetch_copy, list_copies
+from mailsrv.backup.copies import (
+    copy_at,
+    damaged_manifests,
+    fetch_copy,
+    has_manifest,
+    list_copies,
+)
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest
@@ -101,6 +107,7 @@ class Copies:
     def _check(self, kept: Kept, password: str | None) -> None:
         manifest = kept.manifest
         with self._daily.place(f"{self._id}-verify") as path:
+            self._daily.require_room(manifest.octets)
             try:
                 fetch_copy(kept.store, manifest, path)
                 check_shape(path)
@@ -110,6 +117,8 @@ class Copies:
                 digest = snapshot.digest_of(path, key)
                 found = open_and_verify(path, key, self._daily.now)
             except NoSuchBackup:
+                if not has_manifest(kept.store, manifest):
+                    raise  # removed meanwhile, as one that is no longer kept
                 raise BackupDamaged(f"{manifest.name}: only its manifest is there") from None
             except WrongKey:
                 raise WrongKey(

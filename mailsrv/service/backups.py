@@ -33,6 +33,7 @@ from mailsrv.errors import (
     NoSuchBackup,
     Unavailable,
 )
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.process import Refused
 from mailsrv.service.threads import in_thread
@@ -92,12 +93,14 @@ class Backups(Service):
         backup: Backup,
         daily: Callable[[], Daily],
         watch: Watch,
+        verification: Verification,
         metrics: Metrics,
         reactor: Any,
     ) -> None:
         self._store = store
         self._make_daily = daily
         self._watch = watch
+        self._verification = verification
         self._metrics = metrics
         self._reactor = reactor
         self._schedule = Schedule(timedelta(hours=backup.every_hours))
@@ -123,6 +126,7 @@ class Backups(Service):
         self._tidying.start(TIDY_SECONDS)
         self._loop.start(LOOK_SECONDS)
         self._watch.start(self._daily)
+        self._verification.start(self._daily)
 
     def stopService(self) -> Deferred[None]:
         """Deferred of None, when no mailbox is being copied any more; what is being brought away
@@ -133,6 +137,7 @@ class Backups(Service):
             if loop.running:
                 loop.stop()
         self._watch.stop()
+        self._verification.stop()
         jobs = list(self._jobs.values())
         for job in jobs:
             if job.step is not None:

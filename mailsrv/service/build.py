@@ -20,6 +20,7 @@ from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
 from mailsrv.service.erasing import EraseService
@@ -120,7 +121,10 @@ class _Building:
 
         metrics = Metrics(self._registry)
         watch = Watch(settings, post, metrics, self._reactor, _now)
-        self._add(Backups(primary, settings.backup, daily, watch, metrics, self._reactor))
+        verification = Verification(settings, metrics, self._reactor, _now)
+        self._add(
+            Backups(primary, settings.backup, daily, watch, verification, metrics, self._reactor)
+        )
 
     def _far(self) -> IStore:
         far = FarStore(self._settings, self._settings.hostname, self._reactor)
