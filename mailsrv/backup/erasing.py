@@ -296,7 +296,9 @@ class _Run:
                 total += part
                 if self._stopping.is_set():
                     raise Unavailable("the server is shutting down")
-            # what a crash left of transfers, and the folders that it stood in
+            # what a crash left of transfers, and the folders that it stood in; of this alias all,
+            # whatever the clock of the store says
+            store.tidy(self._now() + LEFTOVER_AGE, of_alias(self._erasure.alias))
             store.tidy(self._now() - LEFTOVER_AGE)
         finally:
             self._backups.append(RemovedBackups(str(store), total))

@@ -73,7 +73,7 @@ class FakeStore:
             path.unlink()
         return len(found)
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, prefix: str = "") -> int:
         self._called("tidy")
         return 0
 

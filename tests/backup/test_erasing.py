@@ -186,6 +186,12 @@ class ErasingTests(SynchronousTestCase):
         self.assertTrue(self.resume().finished)
         self.check_gone()
 
+    def test_what_a_crash_left_of_a_transfer_goes_at_once(self) -> None:
+        folder = self.scene.folder._root / copies_of(self.alias)
+        (folder / ".20261123T101501Z.sqlite.0123456789abcdef.part").write_bytes(b"half a copy")
+        self.assertTrue(self.scene.erase(self.world).finished)
+        self.check_gone()
+
     def test_when_its_time_is_over(self) -> None:
         marked = self.directory.mark_deleted(self.alias)
         self.assertTrue(self.scene.erasing(self.world).erase(marked, 0).finished)

@@ -33,6 +33,9 @@ class FilesTests(SynchronousTestCase):
     def everything(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
 
+    def test_as_people_read_it(self) -> None:
+        self.assertEqual(str(self.store), f"folder {self.root}")
+
     def test_nobody_else_can_read(self) -> None:
         umask = os.umask(0)
         self.addCleanup(os.umask, umask)
@@ -143,6 +146,7 @@ class FilesTests(SynchronousTestCase):
             self.store.read("c/d")
         now = datetime.now(UTC)
         self.assertEqual(self.store.tidy(now - timedelta(days=1)), 0)
+        self.assertEqual(self.store.tidy(now + timedelta(seconds=5), "b/"), 0)
         self.assertEqual(self.store.tidy(now + timedelta(seconds=5)), 2)
         self.assertEqual(self.everything(), ["a", "a/b"])
         self.assertEqual(self.store.read("a/b"), b"old")

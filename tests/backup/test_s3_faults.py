@@ -406,7 +406,8 @@ class VanishTests(FaultCase):
         self.strict.faults.clear()
         # moto says of every upload that it began in 2010
         self.assertEqual(self.store.tidy(datetime(2010, 11, 1, tzinfo=UTC)), 0)
-        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC)), 1)
+        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC), "b/"), 0)
+        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC), "a/"), 1)
         self.nothing_is_there()
         self.put()
 

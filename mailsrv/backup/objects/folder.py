@@ -40,6 +40,9 @@ class FolderStore:
     def __repr__(self) -> str:
         return f"<FolderStore {self._root}>"
 
+    def __str__(self) -> str:
+        return f"folder {self._root}"
+
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
             self._write(name, _watched(pieces(file), lambda: naming(path)))
@@ -82,10 +85,10 @@ class FolderStore:
             self._prune(path.parent)
         return removed
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, prefix: str = "") -> int:
         self._require_disk()
         removed = 0
-        for folder, _, files in os.walk(self._root):
+        for folder, _, files in os.walk(self._root / checked_prefix(prefix)):
             for name in files:
                 path = Path(folder, name)
                 if not (name.startswith(".") and name.endswith(_PART)):
