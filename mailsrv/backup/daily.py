@@ -50,6 +50,9 @@ FOLDER = "backups.tmp"
 MARGIN = 64 * 1024 * 1024
 """Octets that a copy leaves free on the disk."""
 
+TURN_PATIENCE = 0.5
+"""Seconds to wait for the turn of an alias: who looks for leftovers has it for a moment."""
+
 _BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
 log = Logger()
@@ -140,7 +143,7 @@ class Daily:
         if store is None:
             raise InvalidInput("no backups are made of this mailbox: see [backup] of the settings")
         with ExitStack() as stack:
-            path = stack.enter_context(self.place(alias_id))
+            path = stack.enter_context(self.place(alias_id, TURN_PATIENCE))
             record = self.directory.backup(alias_id)
             if record.failed is not None:
                 # rather than after the work of a copy, while it refuses
@@ -166,10 +169,10 @@ class Daily:
             )
 
     @contextmanager
-    def place(self, name: str) -> Iterator[Path]:
+    def place(self, name: str, patience: float = 0) -> Iterator[Path]:
         """A path for a copy on its way, which is nobody else's and gone at the end. MailboxBusy."""
         path = self.folder / f"{name}.sqlite"
-        with self._turns.exclusive(name, patience=0):
+        with self._turns.exclusive(name, patience):
             try:
                 yield path
             finally:

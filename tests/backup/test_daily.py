@@ -2,6 +2,8 @@
 
 import hashlib
 import stat
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -114,6 +116,21 @@ class DailyTests(DailyCase):
         self.assertRaises(InvalidInput, self.daily.begin, self.alias)
         self.daily.stores = FakeStores(self.store)
         self.assertRaises(NoSuchAlias, self.daily.begin, "0" * 24)
+
+    def test_who_looks_for_leftovers_is_waited_for(self) -> None:
+        held, mine = threading.Event(), self.daily.place(self.alias)
+
+        def look() -> None:
+            with mine:
+                held.set()
+                time.sleep(0.05)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        self.addCleanup(looking.join)
+        held.wait()
+        with mock.patch.object(daily, "TURN_PATIENCE", 60):
+            self.daily.begin(self.alias).end()
 
     def test_one_at_a_time(self) -> None:
         turn = self.daily.begin(self.alias)
