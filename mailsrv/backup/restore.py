@@ -19,6 +19,7 @@ from contextlib import contextmanager
 import attrs
 
 from mailsrv.backup.sources import Fetched, Source, key_of
+from mailsrv.backup.verification import open_and_verify
 from mailsrv.directory.directory import Alias, MailboxRecord
 from mailsrv.errors import (
     AliasDisabled,
@@ -42,7 +43,6 @@ from mailsrv.keys.sealing import generate_key_pair
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.restored import highest_uidvalidity, prepare
-from mailsrv.mailbox.snapshot import verify
 from mailsrv.store.authentication import Opened
 from mailsrv.store.changing import MAIN_LABEL, Changing, NewPassword
 from mailsrv.store.merge import INBOX
@@ -159,9 +159,7 @@ class Restore(Changing):
                 try:
                     fetched = source.fetch(path)
                     key = key_of(path, password)
-                    # one of an older version has to be mended before it can be checked
-                    Mailbox.open(path, key, self._now).close()
-                    verify(path, key)
+                    open_and_verify(path, key, self._now)
                     mailbox = Mailbox.open(path, key, self._now)
                 except WrongKey:
                     raise _wrong_password() from None

@@ -21,6 +21,7 @@ from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
 from mailsrv.mailbox.keeper import LogKeepers
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
 from mailsrv.service.erasing import EraseService
@@ -65,7 +66,7 @@ class _Building:
         store: IStore | None = primary
         if settings.front_ends and not settings.workers and settings.needs_link:
             store = self._far()
-        if primary is not None and settings.backup.to != "nowhere":
+        if primary is not None:
             self._backups(primary, store or primary)
         if settings.workers:
             self._workers()
@@ -150,8 +151,11 @@ class _Building:
             return Daily(directory, self._volume, stores, settings.backup, _now)
 
         metrics = Metrics(self._registry)
-        watch = Watch(settings, directory, post, metrics, self._reactor, _now)
-        self._add(Backups(primary, settings.backup, daily, watch, metrics, self._reactor))
+        watch = Watch(settings, post, metrics, self._reactor, _now)
+        verification = Verification(settings, metrics, self._reactor, _now)
+        self._add(
+            Backups(primary, settings.backup, daily, watch, verification, metrics, self._reactor)
+        )
 
     def _far(self) -> IStore:
         far = FarStore(self._settings, self._settings.hostname, self._reactor)

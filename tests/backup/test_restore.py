@@ -357,7 +357,7 @@ class RefusalTests(RestoreCase):
             self.assertEqual(self.world.files(), before)
 
     def test_a_switch_that_fails_leaves_nothing(self) -> None:
-        for name in ("copy_under_new_key", "verify", "prepare", "reseal"):
+        for name in ("copy_under_new_key", "open_and_verify", "prepare", "reseal"):
             with mock.patch.object(restore_module, name, side_effect=DiskFull("x")):
                 self.refused(DiskFull)
         with mock.patch.object(type(self.world.directory), "set_mailbox", side_effect=DiskFull):
