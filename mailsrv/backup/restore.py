@@ -274,7 +274,7 @@ class Restore(Changing):
         self, alias: Alias, draft: _Draft, former: MailboxRecord | None, *, set_password: bool
     ) -> Restored:
         usage, fetched = draft.mailbox.usage(), draft.fetched
-        self._directory.set_usage(alias.id, usage.octets, usage.messages)
+        self._directory.set_usage(alias.id, usage.octets, usage.messages, usage.recoverable)
         return Restored(
             address=alias.address,
             taken=fetched.taken if fetched is not None else None,

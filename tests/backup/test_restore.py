@@ -24,6 +24,7 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.values import ALL_UIDS, DELETED, Flags, StoreFlags
 from tests.backup.world import ADDRESS, CHOSEN, KeepingCase, contents
 from tests.store.world import now
 
@@ -91,6 +92,21 @@ class SamePasswordTests(RestoreCase):
         )
         states = {one.id: one.state for one in self.world.directory.mailbox_files(self.alias)}
         self.assertEqual(states, {former: "archived", self.current(): "current"})
+
+    def test_what_can_be_had_back_is_counted_as_that(self) -> None:
+        opened = self.keeping.opened(ADDRESS, self.password)
+        path = self.world.volume.mailbox(opened.mailbox)
+        week = timedelta(days=7)
+        with Mailbox.open(path, opened.key, now, keep_expunged=week) as mailbox:
+            inbox = mailbox.select("INBOX", writable=True).folder.id
+            mailbox.store_flags(inbox, StoreFlags(((1, 1),), "add", Flags(DELETED)))
+            mailbox.expunge(inbox, ALL_UIDS)
+        self.keeping.back_up(ADDRESS, self.password, now() + timedelta(seconds=1))
+        self.restorer.restore(
+            ADDRESS, self.source(now() + timedelta(seconds=2)), self.password, not_asked
+        )
+        usage = self.world.directory.usage(self.alias)
+        self.assertEqual((usage.octets, usage.messages, usage.recoverable), (11, 2, 3))
 
     def test_it_can_be_undone(self) -> None:
         former = self.current()
@@ -436,5 +452,7 @@ class MomentTests(SynchronousTestCase):
             self.assertIn("has not come yet", said)
 
     def test_what_is_none(self) -> None:
-        for text in ("", "yesterday", "2026-13-01", "2026-11-23T10:15", "20261123"):
-            self.assertRaises(InvalidInput, self.parsed, text)
+        beyond = "0001-01-01T00:00:00+14:00"
+        for text in ("", "yesterday", "2026-13-01", "2026-11-23T10:15", "20261123", beyond):
+            said = str(self.assertRaises(InvalidInput, self.parsed, text))
+            self.assertIn(f"got {text}", said)
