@@ -2,14 +2,15 @@
 
 server: one process, and beside it what plain apsw needs; link: the store over a link beside the
 store itself; workers: more than one process; sessions: memory of idle ones; live: mail that comes
-in at one process for a client of another; exchange: exports and imports.
+in at one process for a client of another; exchange: exports and imports; shipping: what a point
+in time costs.
 """
 
 import argparse
 
 from rich.console import Console
 
-from bench import exchange, link, live, server, sessions, workers
+from bench import exchange, link, live, server, sessions, shipping, workers
 
 PARTS = {
     "server": server.run,
@@ -18,6 +19,7 @@ PARTS = {
     "sessions": sessions.run,
     "live": live.run,
     "exchange": exchange.run,
+    "shipping": shipping.run,
 }
 
 
