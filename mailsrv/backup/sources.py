@@ -31,8 +31,14 @@ class Source(Protocol):
     def mailbox(self) -> str | None:
         """Id of the file that it is a backup of, where that is known before it is here."""
 
-    def fetch(self, path: Path) -> "Fetched | None":
+    @property
+    def name(self) -> str:
+        """What its owner calls it, in a sentence."""
+
+    def fetch(self, path: Path, password: str, /) -> "Fetched | None":
         """Write it to a new file at ``path``; what it is, if that is known.
+
+        ``password`` is its owner's, where it has to be opened for that.
 
         NoSuchBackup, BackupDamaged, BackupStoreFailed, DiskFull and what opening a mailbox raises;
         nothing is left then.
@@ -163,7 +169,12 @@ class FromStore:
     def mailbox(self) -> str | None:
         return self.backups.mailbox
 
-    def fetch(self, path: Path) -> Fetched:
+    @property
+    def name(self) -> str:
+        # a chain of the log has one password from its beginning on
+        return f"the backup of {self.backups.newest}"
+
+    def fetch(self, path: Path, _password: str) -> Fetched:
         return self.backups.fetch(path)
 
 
@@ -174,7 +185,11 @@ class FromFile:
     path: Path
     mailbox: str | None = None
 
-    def fetch(self, path: Path) -> None:
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def fetch(self, path: Path, _password: str) -> None:
         """With the log beside it, if there is one: it may be a copy of a file that was in use."""
         made: list[Path] = []
         try:
@@ -195,12 +210,15 @@ class FromArchive:
 
     volume: Volume
     mailbox: str
-    password: str = attrs.field(repr=False)
     now: Callable[[], datetime]
 
-    def fetch(self, path: Path) -> None:
+    @property
+    def name(self) -> str:
+        return f"the archived file {self.mailbox}"
+
+    def fetch(self, path: Path, password: str) -> None:
         source = self.volume.mailbox(self.mailbox)
-        key = key_of(source, self.password)
+        key = key_of(source, password)
         # not copied octet by octet: a session that has not ended yet may be writing
         with Mailbox.open(source, key, self.now) as mailbox:
             copy_under_new_key(mailbox, path, key)

@@ -1,5 +1,6 @@
 """A backup becomes the mailbox again: whose passwords, which mail, what is left behind."""
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -10,6 +11,7 @@ from mailsrv.backup import restore as restore_module
 from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.restore import Restore, Restored
 from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source
+from mailsrv.directory.directory import Alias
 from mailsrv.errors import (
     AliasDisabled,
     AlreadyExists,
@@ -112,7 +114,7 @@ class SamePasswordTests(RestoreCase):
         former = self.current()
         done = self.restore()
         self.keeping.append(ADDRESS, self.password, "four")
-        source = FromArchive(self.world.volume, former, self.password, now)
+        source = FromArchive(self.world.volume, former, now)
         undone = self.restorer.restore(ADDRESS, source, self.password, not_asked)
         self.assertEqual(self.read(), ["one", "two", "three"])
         self.assertNotEqual(undone.archived, done.archived)
@@ -158,7 +160,7 @@ class SamePasswordTests(RestoreCase):
 class WrongPasswordTests(RestoreCase):
     def test_of_the_backup(self) -> None:
         said = self.refused(WrongKey, "not this one")
-        self.assertIn("does not open the backup", said)
+        self.assertIn(f"does not open the backup of {self.manifest.taken}", said)
 
     def test_app_passwords_open_no_files(self) -> None:
         self.assertIn("app passwords", self.refused(WrongKey, self.app))
@@ -173,7 +175,8 @@ class WrongPasswordTests(RestoreCase):
 
     def test_of_today(self) -> None:
         self.world.lifecycle.change_password(ADDRESS, self.password)
-        self.refused(AuthenticationFailed, self.password, "not this one")
+        said = self.refused(AuthenticationFailed, self.password, "not this one")
+        self.assertIn(f"not the main password (main) of {ADDRESS} today", said)
 
 
 class PasswordChangedTests(RestoreCase):
@@ -223,13 +226,14 @@ class PasswordChangedTests(RestoreCase):
         new = self.change()
         third: list[str] = []
 
-        def today() -> str:
-            third.append(self.world.lifecycle.change_password(ADDRESS, new).password)
-            return new
+        turn = self.restorer._changing
 
-        self.assertRaises(
-            MailboxMoved, self.restorer.restore, ADDRESS, self.source(), self.old, today
-        )
+        def too_late(address: str) -> AbstractContextManager[Alias]:
+            third.append(self.world.lifecycle.change_password(ADDRESS, new).password)
+            return turn(address)
+
+        with mock.patch.object(self.restorer, "_changing", too_late):
+            self.assertRaises(MailboxMoved, self.restore, self.old, new)
         self.assertEqual(self.read(third[0]), ["one", "two", "three"])
         self.assertEqual(len(self.world.files()), 1)
 
@@ -262,7 +266,7 @@ class StartedOverTests(RestoreCase):
     def test_and_then_it_turns_up(self) -> None:
         archived = self.restore(self.password, None).archived
         assert archived is not None
-        source = FromArchive(self.world.volume, archived, self.new, now)
+        source = FromArchive(self.world.volume, archived, now)
         done = self.restorer.restore(ADDRESS, source, self.new, lambda: self.password)
         self.assertEqual(done.brought, 1)
         self.assertEqual(self.read(), ["waits now"])
