@@ -7,7 +7,6 @@ of one mailbox always differ. Blocking, any thread.
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -30,7 +29,6 @@ from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, Directory
 from mailsrv.errors import (
-    DiskFull,
     InvalidInput,
     MailboxBusy,
     MailsrvError,
@@ -41,13 +39,10 @@ from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.settings import Backup
-from mailsrv.store.volume import Volume, naming
+from mailsrv.store.volume import Volume, naming, octets_of, require_room
 
 FOLDER = "backups.tmp"
 """In the data directory: copies on their way to the store."""
-
-MARGIN = 64 * 1024 * 1024
-"""Octets that a copy leaves free on the disk."""
 
 _BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
@@ -174,7 +169,7 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        _require_room(mailbox.path, daily.folder)
+        require_room(daily.folder, octets_of(mailbox.path))
         taken = self._moment()
         made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
@@ -257,13 +252,3 @@ class Turn:
             return taken
         last = datetime.fromisoformat(self._record.taken)
         return iso(last + timedelta(seconds=1))
-
-
-def _require_room(mailbox: Path, folder: Path) -> None:
-    """DiskFull where a copy of the file would fill the disk."""
-    needed = MARGIN + sum(
-        path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists()
-    )
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DiskFull(f"{folder}: a copy needs {needed} octets of free disk, there are {free}")

@@ -43,6 +43,7 @@ from mailsrv.mailbox.snapshot import verify
 from mailsrv.store.authentication import Opened
 from mailsrv.store.changing import MAIN_LABEL, Changing, NewPassword
 from mailsrv.store.merge import copy_in
+from mailsrv.store.volume import require_room
 from mailsrv.store.waiting import WaitingFiles
 
 TodaysPassword = Callable[[], str | None]
@@ -146,6 +147,8 @@ class Restore(Changing):
     def _fetched(self, source: Source, password: str) -> Iterator[_Draft]:
         """The backup as a file on the volume, open and read whole, that goes at the end."""
         self._volume.prepare()
+        # what comes, and the file that is made of it
+        require_room(self._volume.mailboxes, 2 * source.octets)
         file_id = object_id(self._now())
         path = self._volume.mailbox(file_id)
         with self._volume.exclusive(file_id):

@@ -21,7 +21,7 @@ from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.keys.filekey import SALT_LENGTH, FileKey, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
-from mailsrv.store.volume import Volume, naming
+from mailsrv.store.volume import Volume, naming, octets_of
 
 
 class Source(Protocol):
@@ -34,6 +34,10 @@ class Source(Protocol):
     @property
     def name(self) -> str:
         """What its owner calls it, in a sentence."""
+
+    @property
+    def octets(self) -> int:
+        """How large it will be, where that is known before it is here; else 0."""
 
     def fetch(self, path: Path, password: str, /) -> "Fetched | None":
         """Write it to a new file at ``path``; what it is, if that is known.
@@ -174,6 +178,11 @@ class FromStore:
         # a chain of the log has one password from its beginning on
         return f"the backup of {self.backups.newest}"
 
+    @property
+    def octets(self) -> int:
+        copy = self.backups.copy
+        return 0 if copy is None else copy.manifest.octets
+
     def fetch(self, path: Path, _password: str) -> Fetched:
         return self.backups.fetch(path)
 
@@ -188,6 +197,11 @@ class FromFile:
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def octets(self) -> int:
+        with naming(self.path):
+            return octets_of(self.path)
 
     def fetch(self, path: Path, _password: str) -> None:
         """With the log beside it, if there is one: it may be a copy of a file that was in use."""
@@ -215,6 +229,10 @@ class FromArchive:
     @property
     def name(self) -> str:
         return f"the archived file {self.mailbox}"
+
+    @property
+    def octets(self) -> int:
+        return octets_of(self.volume.mailbox(self.mailbox))
 
     def fetch(self, path: Path, password: str) -> None:
         source = self.volume.mailbox(self.mailbox)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
-from mailsrv.backup import daily
 from mailsrv.backup.copies import fetch_copy, list_copies, remove_copy
 from mailsrv.errors import (
     BackupStoreFailed,
@@ -19,6 +18,7 @@ from mailsrv.errors import (
 )
 from mailsrv.mailbox import snapshot
 from mailsrv.settings import Backup
+from mailsrv.store import volume
 from tests.backup.cases import MARK, DailyCase
 from tests.backup.fakes import FakeStores
 
@@ -167,7 +167,7 @@ class FailureTests(DailyCase):
         self.good()
 
     def test_a_disk_without_room(self) -> None:
-        with mock.patch.object(daily, "MARGIN", 2**60):
+        with mock.patch.object(volume, "MARGIN", 2**60):
             self.assertRaises(DiskFull, self.back_up)
         self.good()
 

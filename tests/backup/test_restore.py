@@ -27,6 +27,7 @@ from mailsrv.errors import (
 from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, DELETED, Flags, StoreFlags
+from mailsrv.store import volume
 from tests.backup.world import ADDRESS, CHOSEN, KeepingCase, contents
 from tests.store.world import now
 
@@ -390,6 +391,12 @@ class RefusalTests(RestoreCase):
         incoming = self.world.directory.begin_move(self.alias, record.id, "b")
         self.world.directory.finish_move(self.alias, record.id, incoming.id)
         self.assertIn("served by primary b", self.refused(InvalidInput))
+
+    def test_a_disk_without_room(self) -> None:
+        with mock.patch.object(volume, "MARGIN", 2**60):
+            self.assertIn("octets of free disk", self.refused(DiskFull))
+            for source in (self.downloaded(), FromArchive(self.world.volume, self.current(), now)):
+                self.assertGreater(source.octets, 4096)
 
     def test_a_disabled_address(self) -> None:
         self.world.directory.set_alias_enabled(self.alias, False)

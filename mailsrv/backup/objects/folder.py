@@ -40,6 +40,9 @@ class FolderStore:
     def __repr__(self) -> str:
         return f"<FolderStore {self._root}>"
 
+    def __str__(self) -> str:
+        return str(self._root)
+
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
             self._write(name, _watched(pieces(file), lambda: naming(path)))

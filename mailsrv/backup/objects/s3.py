@@ -52,6 +52,9 @@ class S3Store:
     def __repr__(self) -> str:
         return f"<S3Store {self.requests.where}>"
 
+    def __str__(self) -> str:
+        return self.requests.where
+
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
             self._put(name, file, path.stat().st_size)
