@@ -176,7 +176,10 @@ class FromStore:
     @property
     def name(self) -> str:
         # a chain of the log has one password from its beginning on
-        return f"the backup of {self.backups.newest}"
+        copy, newest = self.backups.copy, self.backups.newest
+        if copy is None or copy.manifest.taken != newest:
+            return f"the changes shipped since {newest}"
+        return f"the backup of {newest}"
 
     @property
     def octets(self) -> int:
