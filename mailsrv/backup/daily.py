@@ -7,7 +7,6 @@ of one mailbox always differ. Blocking, any thread.
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
@@ -30,7 +29,6 @@ from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
 from mailsrv.directory.directory import Alias, BackupRecord, BackupStanding, Directory
 from mailsrv.errors import (
-    DiskFull,
     InvalidInput,
     MailboxBusy,
     MailsrvError,
@@ -42,13 +40,10 @@ from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.settings import Backup
-from mailsrv.store.volume import Volume, naming
+from mailsrv.store.volume import Volume, naming, octets_of, require_room
 
 FOLDER = "backups.tmp"
 """In the data directory: copies on their way to the store."""
-
-MARGIN = 64 * 1024 * 1024
-"""Octets that a copy leaves free on the disk."""
 
 TURN_PATIENCE = 0.5
 """Seconds to wait for the turn of an alias: who looks for leftovers has it for a moment."""
@@ -160,14 +155,6 @@ class Daily:
         """Note that a backup could not be made, and why."""
         self.directory.note_backup_failed(alias_id, str(error))
 
-    def require_room(self, octets: int) -> None:
-        """DiskFull where a copy of so many octets would fill the disk on its way."""
-        free, needed = shutil.disk_usage(self.folder).free, octets + MARGIN
-        if free < needed:
-            raise DiskFull(
-                f"{self.folder}: a copy needs {needed} octets of free disk, there are {free}"
-            )
-
     @contextmanager
     def place(self, name: str, patience: float = 0) -> Iterator[Path]:
         """A path for a copy on its way, which is nobody else's and gone at the end. MailboxBusy."""
@@ -207,7 +194,7 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        daily.require_room(_octets(mailbox.path))
+        require_room(daily.folder, octets_of(mailbox.path))
         taken = self._moment()
         made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
@@ -294,8 +281,3 @@ class Turn:
             return taken
         last = datetime.fromisoformat(self._record.taken)
         return iso(last + timedelta(seconds=1))
-
-
-def _octets(mailbox: Path) -> int:
-    """Of a mailbox file with its log."""
-    return sum(path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists())

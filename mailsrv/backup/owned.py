@@ -14,20 +14,17 @@ from datetime import datetime
 import attrs
 
 from mailsrv.directory.directory import Directory
-from mailsrv.errors import SealBroken
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.home import Home
+from mailsrv.store.merge import copy_in
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.usage import Usages
 from mailsrv.store.volume import Volume
-from mailsrv.store.waiting import WaitingFiles, unpack
+from mailsrv.store.waiting import WaitingFiles
 
 TOUCHED_EVERY = 3.0
 """Seconds between two words to the server while mail comes in."""
-
-_AT_ONCE = 50
-_INBOX = "INBOX"
 
 
 @attrs.define
@@ -53,28 +50,7 @@ class Owned:
 
     def bring_in_waiting(self) -> int:
         """Copy mail that waits for the next login; how many messages."""
-        private_key, public_key = self.mailbox.keys()
-        if not self._files.exist(public_key):
-            return 0
-        count, after = 0, ""
-        with self._files.open(public_key) as waiting:
-            while listed := waiting.listing(after, _AT_ONCE):
-                after = listed[-1].delivery_id
-                ids = [one.delivery_id for one in sorted(listed, key=lambda one: one.number)]
-                for row in waiting.rows(ids):
-                    try:
-                        message = unpack(
-                            private_key,
-                            self.opened.alias,
-                            row.delivery_id,
-                            row.sealed,
-                            row.received,
-                        )
-                    except SealBroken:  # the server sets it aside, and says so
-                        continue
-                    self.mailbox.append(_INBOX, [message])
-                    count += 1
-        return count
+        return copy_in(self._files, self.mailbox, self.opened.alias)
 
 
 @contextmanager

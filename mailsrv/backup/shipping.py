@@ -194,7 +194,9 @@ class Shipper:
         try:
             for one in waiting:
                 file_id = keeper.path.stem
-                store.put(layout.segment(state.alias, file_id, one.chain, one.number), one.path)
+                name = layout.segment(state.alias, file_id, one.chain, one.number)
+                store.put(name, one.path)
+                self._take_back(store, state.alias, [name])
                 one.path.unlink(missing_ok=True)
                 left.remove(one)
         except BackupStoreFailed as error:
@@ -275,6 +277,8 @@ class Shipper:
         store.put(manifest.name, copy)
         self._ship_all(keeper, start.chain, end)
         store.write(manifest.manifest_name, layout.encode_manifest(manifest))
+        if self._take_back(store, alias, [manifest.manifest_name, manifest.name]):
+            return False
         with keeper.held() as capture:
             if capture.state.chain == start.chain:
                 capture.update(
@@ -303,6 +307,13 @@ class Shipper:
             raise BackupStoreFailed("the frames that belong to the base could not be uploaded")
 
     # Behind both
+
+    def _take_back(self, store: IObjectStore, alias: str, names: list[str]) -> bool:
+        """Remove what was put, if the alias was erased meanwhile: nobody would do so later."""
+        erased = self._store_of(alias) is None
+        if erased:
+            store.remove(names)
+        return erased
 
     def _pausing(self, what: Hashable) -> bool:
         pause = self._pauses.get(what)

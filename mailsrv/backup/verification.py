@@ -27,6 +27,7 @@ from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.shape import check_shape
+from mailsrv.store.volume import require_room
 
 
 @attrs.frozen
@@ -107,7 +108,7 @@ class Copies:
     def _check(self, kept: Kept, password: str | None) -> None:
         manifest = kept.manifest
         with self._daily.place(f"{self._id}-verify") as path:
-            self._daily.require_room(manifest.octets)
+            require_room(self._daily.folder, manifest.octets)
             try:
                 fetch_copy(kept.store, manifest, path)
                 check_shape(path)

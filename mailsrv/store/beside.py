@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from mailsrv.directory.directory import Alias, Directory
-from mailsrv.errors import InvalidInput
+from mailsrv.errors import AliasDisabled, InvalidInput
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.home import Home
@@ -36,13 +36,17 @@ class Beside:
     def open(self, address: str, password: str, scope: Scope | None) -> Iterator["OpenedBeside"]:
         """The mailbox of an address; ``scope`` as in ``Authentication.with_password``.
 
-        NoSuchAlias, AuthenticationFailed, InvalidInput where another primary has it, and what
-        opening raises.
+        NoSuchAlias, AliasDisabled, AuthenticationFailed, InvalidInput where another primary
+        has it, and what opening raises.
         """
         alias = self.directory.alias(address)
         if alias.primary != self.primary:
             raise InvalidInput(
                 f"{alias.address} is served by primary {alias.primary}: run this there"
+            )
+        if not alias.active:
+            raise AliasDisabled(
+                f"{alias.address} is disabled or deleted: 'mailsrv alias list' tells which"
             )
         authentication = Authentication(self.directory, ServerSecret(self.volume.server_key()))
         opened = authentication.with_password(alias.address, password, scope)

@@ -22,6 +22,7 @@ from mailsrv.errors import (
 )
 from mailsrv.mailbox import snapshot
 from mailsrv.settings import Backup
+from mailsrv.store import volume
 from tests.backup.cases import MARK, DailyCase
 from tests.backup.fakes import FakeStore, FakeStores
 
@@ -185,7 +186,7 @@ class FailureTests(DailyCase):
         self.good()
 
     def test_a_disk_without_room(self) -> None:
-        with mock.patch.object(daily, "MARGIN", 2**60):
+        with mock.patch.object(volume, "MARGIN", 2**60):
             self.assertRaises(DiskFull, self.back_up)
         self.good()
 

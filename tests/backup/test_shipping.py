@@ -58,6 +58,26 @@ class TestShipping(Case):
         self.assertEqual(self.world.store.names(), before)
         self.check()
 
+    def test_nothing_is_kept_of_an_alias_that_is_erased_meanwhile(self) -> None:
+        """Each object is under way at the store when all that is there is removed."""
+        store = self.world.store
+        for end in ("frames", "base.sqlite", "base.json"):
+            self.world.make_base()
+            self.put()
+            self.assertNotEqual(store.names(), [])
+
+            def erase(name: str, end: str = end) -> None:
+                if name.endswith(end):
+                    store.remove(store.names())
+                    self.world.store = None  # type: ignore[assignment]
+
+            store.before = erase
+            self.world.ship()
+            self.world.ticks.milliseconds += 8 * 86_400_000
+            self.world.make_base()
+            self.assertEqual(store.names(), [], end)
+            store.before, self.world.store = (lambda _name: None), store
+
     def test_nobody_has_to_look_after_a_log_that_is_shipped(self) -> None:
         self.world.make_base()
         self.put(3)
