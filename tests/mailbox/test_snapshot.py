@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import apsw
 
-from mailsrv.errors import AlreadyExists, MailboxBusy, MailboxDamaged, WrongKey
+from mailsrv.errors import AlreadyExists, DiskFull, MailboxBusy, MailboxDamaged, WrongKey
 from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
@@ -108,6 +111,17 @@ class TakeTests(SnapshotCase):
                 self.take()
             self.assertEqual(list(self.directory.glob("copy.*")), [])
         self.put(b"the mailbox goes on")
+
+    def test_a_full_disk_at_any_octet(self) -> None:
+        self.fill(10, 50_000)
+        octets = self.take().octets
+        self.target.unlink()
+        for limit in (4096, octets // 3, octets // 2, octets - 4096):
+            with no_file_larger_than(limit), self.assertRaises(DiskFull):
+                self.take()
+            self.assertEqual(list(self.directory.glob("copy.*")), [])
+        self.put(b"the mailbox goes on")
+        self.assertEqual(self.take().messages, 11)
 
     def test_a_copy_of_something_else_is_refused(self) -> None:
         with (
@@ -216,6 +230,17 @@ class PreparedTests(MailboxTestCase):
         prepare(self.mailbox, 0, None)
         least = min(one.uidvalidity for one in self.mailbox.folders())
         self.assertGreaterEqual(least, int(self.now().timestamp()))
+
+
+@contextmanager
+def no_file_larger_than(octets: int) -> Iterator[None]:
+    """Let the operating system refuse to write behind so many octets, as it does when full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _damage(path: Path, offset: int) -> None:
