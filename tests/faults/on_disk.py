@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from tests.faults.common import ADDRESS, MARK, FaultTestCase, marked
 from tests.faults.disk import Disk, compiled
 from tests.running import RunningServer
+from tests.waiting import eventually
 
 GONE = (OSError, smtplib.SMTPException, imaplib.IMAP4.error)
 
@@ -51,13 +53,20 @@ class DiskFaultTestCase(FaultTestCase):
         self.server.start()
         self.client().logout()  # only then it has begun everything that it begins at a start
 
-    def cut_power(self, number: int, seconds: float = 0.0, *jobs: threading.Thread) -> None:
-        """Cut it after so many seconds of the jobs, and come back.
+    def cut_power(
+        self,
+        number: int,
+        seconds: float = 0.0,
+        *jobs: threading.Thread,
+        begun: Callable[[], object] = lambda: True,
+    ) -> None:
+        """Cut it so many seconds after the jobs have ``begun``, and come back.
 
         Every second time some of what was not synced survives.
         """
         for job in jobs:
             job.start()
+        self.assertTrue(eventually(begun), "the jobs did not begin")
         time.sleep(seconds)
         self.server.kill()
         for job in jobs:

@@ -49,7 +49,8 @@ class DeliveryTests(DiskFaultTestCase):
             senders = [
                 self.sender(f"{number}-{sender}", acknowledged, tried) for sender in range(3)
             ]
-            self.cut_power(number, self.dice.uniform(0.05, 0.4), *senders)
+            delay = self.dice.uniform(0.05, 0.4)
+            self.cut_power(number, delay, *senders, begun=lambda: acknowledged)
         self.verify(acknowledged, tried)
         self.server.kill()
         self.check_mailbox()
@@ -65,7 +66,8 @@ class DeliveryTests(DiskFaultTestCase):
             senders = [
                 self.sender(f"{number}-{sender}", acknowledged, tried) for sender in range(2)
             ]
-            self.cut_power(number, self.dice.uniform(0.2, 0.5), watcher, *senders)
+            delay = self.dice.uniform(0.2, 0.5)
+            self.cut_power(number, delay, watcher, *senders, begun=lambda: names and status)
             client = self.client()
             now = told(client, "INBOX")
             client.logout()

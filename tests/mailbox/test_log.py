@@ -77,7 +77,7 @@ class TestShorten(SynchronousTestCase):
             for _ in range(5):
                 for _ in range(10):
                     self.put()
-                self.assertTrue(log.shorten(self.box.connection, 5000))
+                self.assertTrue(log.shorten(self.box.connection, 60_000))
         finally:
             ends.set()
             thread.join()
