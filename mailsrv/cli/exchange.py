@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from mailsrv.backup.exporting import Export, Exported
-from mailsrv.backup.files import copy_encrypted, copy_sqlcipher
-from mailsrv.backup.formats.index import Format
-from mailsrv.backup.formats.values import Source
-from mailsrv.backup.import_sources import MailboxSource, is_mailbox, open_source
-from mailsrv.backup.importing import Import, Imported, Target
+from mailsrv.backup.exchange.encrypted import copy_encrypted, copy_sqlcipher
+from mailsrv.backup.exchange.exporting import Export, Exported
+from mailsrv.backup.exchange.formats.index import Format
+from mailsrv.backup.exchange.formats.values import Source
+from mailsrv.backup.exchange.importing import Import, Imported, Target
+from mailsrv.backup.exchange.opening import MailboxSource, is_mailbox, open_source
 from mailsrv.backup.owned import Owned, owned
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
@@ -26,7 +26,7 @@ from mailsrv.mailbox.outgoing import open_copy, snapshot
 from mailsrv.store.volume import Volume
 
 if TYPE_CHECKING:
-    from mailsrv.backup.imap_source import ImapSource
+    from mailsrv.backup.exchange.imap_source import ImapSource
 
 Form = Literal["mbox", "maildir", "eml", "sqlite", "sqlcipher"]
 FORMS = ("mbox", "maildir", "eml", "sqlite", "sqlcipher")
@@ -184,8 +184,8 @@ def _mailbox(path: Path) -> MailboxSource:
 
 
 def _imap(mine: Owned, url: str, ca: Path | None, largest: int) -> "ImapSource":
-    from mailsrv.backup.imap_client import ImapClient
-    from mailsrv.backup.imap_source import Address, ImapSource, verified
+    from mailsrv.backup.exchange.imap_client import ImapClient
+    from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
 
     address = Address.parse(url)
     context = verified(ca)

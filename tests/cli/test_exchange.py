@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.backup.boxes import tree
+from tests.backup.exchange.boxes import tree
 from tests.cli.test_commands import ADDRESS, CommandTestCase
 from tests.running import RunningServer
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mailsrv.backup.exporting import PARTIAL
-from mailsrv.backup.formats.index import MANIFEST
+from mailsrv.backup.exchange.exporting import PARTIAL
+from mailsrv.backup.exchange.formats.index import MANIFEST
 from mailsrv.directory.directory import Directory
 from mailsrv.keys.filekey import derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Flags, NewMessage
-from tests.backup.boxes import FORMATS, held, tree
+from tests.backup.exchange.boxes import FORMATS, held, tree
 from tests.faults.common import ADDRESS, FaultTestCase, marked, now, rounds
 
 OTHER = "other@example.com"

@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mailsrv.backup.formats import eml, maildir, mbox
-from mailsrv.backup.formats.eml_source import is_eml, read_eml
-from mailsrv.backup.formats.index import Entry, FolderEntry, Manifest, entries
-from mailsrv.backup.formats.layouts import levels_of
-from mailsrv.backup.formats.maildir_source import read_maildir
-from mailsrv.backup.formats.mbox_source import read_mbox
-from mailsrv.backup.formats.values import Found, MailFolder, Skipped
+from mailsrv.backup.exchange.formats import eml, maildir, mbox
+from mailsrv.backup.exchange.formats.eml_source import is_eml, read_eml
+from mailsrv.backup.exchange.formats.index import Entry, FolderEntry, Manifest, entries
+from mailsrv.backup.exchange.formats.layouts import levels_of
+from mailsrv.backup.exchange.formats.maildir_source import read_maildir
+from mailsrv.backup.exchange.formats.mbox_source import read_mbox
+from mailsrv.backup.exchange.formats.values import Found, MailFolder, Skipped
 from mailsrv.errors import BackupDamaged
 
 

@@ -9,9 +9,16 @@ is read as any mbox file.
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailsrv.backup.formats import mboxrd
-from mailsrv.backup.formats.index import Entry, IndexWriter, entries, make_folders, open_at, prune
-from mailsrv.backup.formats.values import Mail, Position
+from mailsrv.backup.exchange.formats import mboxrd
+from mailsrv.backup.exchange.formats.index import (
+    Entry,
+    IndexWriter,
+    entries,
+    make_folders,
+    open_at,
+    prune,
+)
+from mailsrv.backup.exchange.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 
 

@@ -3,12 +3,12 @@
 import mailbox as library
 import os
 
-from mailsrv.backup import exporting
-from mailsrv.backup.exporting import PARTIAL
-from mailsrv.backup.formats.index import MANIFEST
+from mailsrv.backup.exchange import exporting
+from mailsrv.backup.exchange.exporting import PARTIAL
+from mailsrv.backup.exchange.formats.index import MANIFEST
 from mailsrv.errors import InvalidInput, MailboxBusy, StorageFailed
 from mailsrv.mailbox.values import Flags, NewMessage, StoreFlags
-from tests.backup.boxes import FORMATS, BoxCase, Cut, CutAfter, held
+from tests.backup.exchange.boxes import FORMATS, BoxCase, Cut, CutAfter, held
 
 
 class RoundTripTests(BoxCase):

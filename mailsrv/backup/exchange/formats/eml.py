@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mailsrv.backup.formats.index import (
+from mailsrv.backup.exchange.formats.index import (
     Entry,
     IndexWriter,
     entries,
     make_folders,
     prune,
 )
-from mailsrv.backup.formats.values import Mail, Position
+from mailsrv.backup.exchange.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 
 INDEX = "index.jsonl"

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.formats.layouts import levels_of
-from mailsrv.backup.formats.maildir import directory_names, folder_name
-from mailsrv.backup.formats.paths import level_of, paths
+from mailsrv.backup.exchange.formats.layouts import levels_of
+from mailsrv.backup.exchange.formats.maildir import directory_names, folder_name
+from mailsrv.backup.exchange.formats.paths import level_of, paths
 from mailsrv.errors import BackupDamaged
 
 LEVEL = st.one_of(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from mailsrv.backup.formats.values import Found, Skipped, Source
+from mailsrv.backup.exchange.formats.values import Found, Skipped, Source
 from mailsrv.errors import InvalidInput, OverQuota, TooManyResults
 from mailsrv.mailbox import incoming
 from mailsrv.mailbox.folders import INBOX, MAX_DEPTH, SEPARATOR, SPECIAL_USES, normalise

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mailsrv.backup.formats import eml, maildir, mbox
-from mailsrv.backup.formats.index import Format
-from mailsrv.backup.formats.paths import paths
-from mailsrv.backup.formats.values import FolderWriter, Position
+from mailsrv.backup.exchange.formats import eml, maildir, mbox
+from mailsrv.backup.exchange.formats.index import Format
+from mailsrv.backup.exchange.formats.paths import paths
+from mailsrv.backup.exchange.formats.values import FolderWriter, Position
 from mailsrv.errors import BackupDamaged
 
 

@@ -8,18 +8,18 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from mailsrv.backup import imap_source
-from mailsrv.backup.imap_client import ImapClient
-from mailsrv.backup.imap_source import Address, ImapSource, verified
-from mailsrv.backup.importing import Import, Imported, Target
+from mailsrv.backup.exchange import imap_source
+from mailsrv.backup.exchange.imap_client import ImapClient
+from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
+from mailsrv.backup.exchange.importing import Import, Imported, Target
 from mailsrv.backup.owned import Owned, owned
 from mailsrv.cli.main import now
 from mailsrv.directory.directory import Directory
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.values import Flags, NewMessage
 from mailsrv.store.volume import Volume
-from tests.backup import dovecot
-from tests.backup.boxes import LARGEST, MESSAGES, Cut, CutAfter, fill, held, nothing, tree
+from tests.backup.exchange import dovecot
+from tests.backup.exchange.boxes import LARGEST, MESSAGES, Cut, CutAfter, fill, held, nothing, tree
 from tests.running import RunningServer
 
 

@@ -12,12 +12,12 @@ from email.header import decode_header, make_header
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mailsrv.backup.formats import mboxrd
-from mailsrv.backup.formats.eml import iso
-from mailsrv.backup.formats.foreign import as_crlf, sent
-from mailsrv.backup.formats.gmail import folder_and_flags
-from mailsrv.backup.formats.paths import level_of
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped
+from mailsrv.backup.exchange.formats import mboxrd
+from mailsrv.backup.exchange.formats.eml import iso
+from mailsrv.backup.exchange.formats.foreign import as_crlf, sent
+from mailsrv.backup.exchange.formats.gmail import folder_and_flags
+from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import ANSWERED, FLAGGED, SEEN, Flags
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mailsrv.backup.formats.eml import iso
-from mailsrv.backup.formats.foreign import as_crlf, sent
-from mailsrv.backup.formats.paths import level_of
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped
+from mailsrv.backup.exchange.formats.eml import iso
+from mailsrv.backup.exchange.formats.foreign import as_crlf, sent
+from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.values import Flags
 
 

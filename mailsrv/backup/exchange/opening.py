@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mailsrv.backup.exporting import PARTIAL
-from mailsrv.backup.formats.eml_source import EmlSource, has_eml, is_eml
-from mailsrv.backup.formats.index import read_manifest
-from mailsrv.backup.formats.maildir_source import MaildirSource, is_maildir
-from mailsrv.backup.formats.mbox_source import MboxSource, is_mbox
-from mailsrv.backup.formats.own_source import OwnSource
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped, Source
+from mailsrv.backup.exchange.exporting import PARTIAL
+from mailsrv.backup.exchange.formats.eml_source import EmlSource, has_eml, is_eml
+from mailsrv.backup.exchange.formats.index import read_manifest
+from mailsrv.backup.exchange.formats.maildir_source import MaildirSource, is_maildir
+from mailsrv.backup.exchange.formats.mbox_source import MboxSource, is_mbox
+from mailsrv.backup.exchange.formats.own_source import OwnSource
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped, Source
 from mailsrv.errors import InvalidInput
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.outgoing import snapshot

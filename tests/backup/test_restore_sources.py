@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup.copies import put_copy
 from mailsrv.backup.layout import CopyManifest, iso
-from mailsrv.backup.sources import Backups, Fetched
+from mailsrv.backup.restore_sources import Backups, Fetched
 from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.snapshot import take

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
-from mailsrv.backup.formats.foreign import flags_of, sent
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped
-from mailsrv.backup.imap_client import Envelope, ImapClient, Listed
+from mailsrv.backup.exchange.formats.foreign import flags_of, sent
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
+from mailsrv.backup.exchange.imap_client import Envelope, ImapClient, Listed
 from mailsrv.errors import InvalidInput
 from mailsrv.mailbox.folders import SPECIAL_USES
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from mailsrv.backup.formats import maildir
-from mailsrv.backup.formats.index import (
+from mailsrv.backup.exchange.formats import maildir
+from mailsrv.backup.exchange.formats.index import (
     MANIFEST,
     FolderEntry,
     Format,
@@ -26,8 +26,8 @@ from mailsrv.backup.formats.index import (
     sync_folder,
     write_manifest,
 )
-from mailsrv.backup.formats.layouts import LAYOUTS
-from mailsrv.backup.formats.values import FolderWriter, Mail, Position
+from mailsrv.backup.exchange.formats.layouts import LAYOUTS
+from mailsrv.backup.exchange.formats.values import FolderWriter, Mail, Position
 from mailsrv.errors import InvalidInput, MailboxBusy
 from mailsrv.mailbox.outgoing import View
 from mailsrv.mailbox.values import Folder

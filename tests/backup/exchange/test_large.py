@@ -5,7 +5,7 @@ import shutil
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from bench.exchange import FORMATS, SOURCE, TARGET, command, fill
-from tests.backup.boxes import tree
+from tests.backup.exchange.boxes import tree
 from tests.faults.common import SOAK
 from tests.running import RunningServer
 

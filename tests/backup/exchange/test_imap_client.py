@@ -4,12 +4,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.formats.values import Found, Skipped
-from mailsrv.backup.imap_client import ImapClient, _parsed, _responses
-from mailsrv.backup.imap_source import Address, ImapSource, verified
+from mailsrv.backup.exchange.formats.values import Found, Skipped
+from mailsrv.backup.exchange.imap_client import ImapClient, _parsed, _responses
+from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
 from mailsrv.errors import AuthenticationFailed, InvalidInput, Unavailable
 from mailsrv.mailbox.values import Flags
-from tests.backup.imap_script import ScriptedServer
+from tests.backup.exchange.imap_script import ScriptedServer
 
 LARGEST = 1000
 

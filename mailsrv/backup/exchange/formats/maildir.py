@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mailsrv import mutf7
-from mailsrv.backup.formats.eml import epoch, write_message
-from mailsrv.backup.formats.index import (
+from mailsrv.backup.exchange.formats.eml import epoch, write_message
+from mailsrv.backup.exchange.formats.index import (
     Entry,
     IndexWriter,
     entries,
     open_at,
     replace_file,
 )
-from mailsrv.backup.formats.values import Mail, Position
+from mailsrv.backup.exchange.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 from mailsrv.mailbox.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.formats.mboxrd import (
+from mailsrv.backup.exchange.formats.mboxrd import (
     from_line_date,
     from_mbox,
     is_separator,

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mailsrv import mutf7
-from mailsrv.backup.formats import maildir
-from mailsrv.backup.formats.eml import iso
-from mailsrv.backup.formats.foreign import as_crlf
-from mailsrv.backup.formats.paths import level_of
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped
+from mailsrv.backup.exchange.formats import maildir
+from mailsrv.backup.exchange.formats.eml import iso
+from mailsrv.backup.exchange.formats.foreign import as_crlf
+from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import Flags
 

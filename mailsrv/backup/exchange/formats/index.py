@@ -16,7 +16,7 @@ from typing import Annotated, BinaryIO, Literal
 import msgspec
 from msgspec import Meta
 
-from mailsrv.backup.formats.values import Mail
+from mailsrv.backup.exchange.formats.values import Mail
 from mailsrv.errors import BackupDamaged
 from mailsrv.mailbox.values import DATE, SYSTEM_FLAGS, Flags
 

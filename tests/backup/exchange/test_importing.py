@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mailsrv.backup import importing
-from mailsrv.backup.formats.values import Found, Mail, MailFolder, Skipped
-from mailsrv.backup.import_sources import MailboxSource, is_mailbox
-from mailsrv.backup.importing import our_name
+from mailsrv.backup.exchange import importing
+from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
+from mailsrv.backup.exchange.importing import our_name
+from mailsrv.backup.exchange.opening import MailboxSource, is_mailbox
 from mailsrv.errors import BackupDamaged, InvalidInput, MailboxMoved, OverQuota
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.outgoing import open_copy
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.values import ALL_UIDS, Flags, NewMessage, StoreFlags
-from tests.backup.boxes import FORMATS, LARGEST, MESSAGES, BoxCase, Cut, CutAfter, held
+from tests.backup.exchange.boxes import FORMATS, LARGEST, MESSAGES, BoxCase, Cut, CutAfter, held
 from tests.store.world import now
 
 DATE = "2026-11-23T10:15:00Z"

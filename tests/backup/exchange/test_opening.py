@@ -6,9 +6,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.formats.gmail import folder_and_flags
-from mailsrv.backup.formats.values import Found, Skipped
-from mailsrv.backup.import_sources import open_source
+from mailsrv.backup.exchange.formats.gmail import folder_and_flags
+from mailsrv.backup.exchange.formats.values import Found, Skipped
+from mailsrv.backup.exchange.opening import open_source
 from mailsrv.mailbox.values import Flags
 
 LARGEST = 10_000

@@ -8,11 +8,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.backup.exporting import Export, Exported
-from mailsrv.backup.formats.index import Format
-from mailsrv.backup.formats.values import Source
-from mailsrv.backup.import_sources import open_source
-from mailsrv.backup.importing import Import, Imported, Target
+from mailsrv.backup.exchange.exporting import Export, Exported
+from mailsrv.backup.exchange.formats.index import Format
+from mailsrv.backup.exchange.formats.values import Source
+from mailsrv.backup.exchange.importing import Import, Imported, Target
+from mailsrv.backup.exchange.opening import open_source
 from mailsrv.backup.owned import Owned, owned
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.outgoing import snapshot
