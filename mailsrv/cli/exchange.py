@@ -13,7 +13,7 @@ from mailsrv.backup.exchange.formats.index import Format
 from mailsrv.backup.exchange.formats.values import Source
 from mailsrv.backup.exchange.importing import Import, Imported, Target
 from mailsrv.backup.exchange.opening import MailboxSource, is_mailbox, open_source
-from mailsrv.backup.owned import Owned, owned
+from mailsrv.cli.beside import beside
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.cli.passwords import ask
@@ -23,7 +23,7 @@ from mailsrv.errors import AuthenticationFailed, Elsewhere, InvalidInput, Unavai
 from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.outgoing import open_copy, snapshot
-from mailsrv.store.volume import Volume
+from mailsrv.store.beside import OpenedBeside
 
 if TYPE_CHECKING:
     from mailsrv.backup.exchange.imap_source import ImapSource
@@ -60,7 +60,7 @@ def export(context: Context, address: str, form: Form, target: Path) -> None:
         else:
             done = _directory(context, mine, form, target)
     document: dict[str, Any] = {
-        "address": mine.opened.address,
+        "address": mine.alias.address,
         "format": form,
         "target": str(target),
         "folders": done.folders,
@@ -76,7 +76,7 @@ def export(context: Context, address: str, form: Form, target: Path) -> None:
     context.output.fact(
         document,
         f"Exported {done.messages} messages in {done.folders} folders of "
-        f"{bold(mine.opened.address)} to {plain(str(target))}. {safety}",
+        f"{bold(mine.alias.address)} to {plain(str(target))}. {safety}",
     )
 
 
@@ -101,14 +101,14 @@ def import_(context: Context, address: str, source: str, ca: Path | None) -> Non
         opened = _source(mine, source, ca, largest)
         total = [one.messages for one in opened.folders()]
         known = sum(one or 0 for one in total) if total and None not in total else None
-        target = Target(mine.mailbox, mine.opened.alias, mine.usages, mine.changed)
+        target = Target(mine.mailbox, mine.alias.id, mine.usages, mine.changed)
         try:
             with MessagesBar(known, quiet=context.output.as_json) as bar:
                 done = Import(target, opened, largest, bar).run()
         finally:
             mine.touch()
             opened.close()
-    _say(context, mine.opened.address, source, done)
+    _say(context, mine.alias.address, source, done)
 
 
 def _say(context: Context, address: str, source: str, done: Imported) -> None:
@@ -131,18 +131,13 @@ def _say(context: Context, address: str, source: str, done: Imported) -> None:
 
 
 @contextmanager
-def _open(context: Context, address: str) -> Iterator[tuple[Owned, str]]:
+def _open(context: Context, address: str) -> Iterator[tuple[OpenedBeside, str]]:
     """The mailbox and its main password. InvalidInput where it is not on this machine."""
-    settings = context.settings
-    known = context.directory.alias(address)
-    if known.primary != settings.link.name:
-        raise InvalidInput(f"{known.address} is served by primary {known.primary}: run this there")
+    mailboxes = beside(context)
+    known = mailboxes.alias(address)
     password = ask(f"Main password of {known.address}")
-    volume = Volume(settings.base, settings.store.mailboxes)
     try:
-        with owned(
-            context.directory, volume, settings.link.name, now, known.address, password
-        ) as mine:
+        with mailboxes.open(known.address, password, None) as mine:
             yield mine, password
     except KeyboardInterrupt:
         raise Unavailable(AGAIN) from None
@@ -150,7 +145,7 @@ def _open(context: Context, address: str) -> Iterator[tuple[Owned, str]]:
         raise InvalidInput(f"{known.address} is {error}: run this there") from None
 
 
-def _directory(context: Context, mine: Owned, form: str, target: Path) -> Exported:
+def _directory(context: Context, mine: OpenedBeside, form: str, target: Path) -> Exported:
     total = mine.mailbox.usage().messages
     with (
         snapshot(mine.mailbox) as view,
@@ -159,11 +154,11 @@ def _directory(context: Context, mine: Owned, form: str, target: Path) -> Export
         return Export(target, cast("Format", form), bar).run(view)
 
 
-def _one_file(mine: Owned, octets: int) -> Exported:
+def _one_file(mine: OpenedBeside, octets: int) -> Exported:
     return Exported(len(mine.mailbox.folders()), mine.mailbox.usage().messages, octets)
 
 
-def _source(mine: Owned, source: str, ca: Path | None, largest: int) -> Source:
+def _source(mine: OpenedBeside, source: str, ca: Path | None, largest: int) -> Source:
     if "://" in source:
         return _imap(mine, source, ca, largest)
     path = Path(source)
@@ -183,7 +178,7 @@ def _mailbox(path: Path) -> MailboxSource:
         raise AuthenticationFailed(f"{path} does not open with this password") from None
 
 
-def _imap(mine: Owned, url: str, ca: Path | None, largest: int) -> "ImapSource":
+def _imap(mine: OpenedBeside, url: str, ca: Path | None, largest: int) -> "ImapSource":
     from mailsrv.backup.exchange.imap_client import ImapClient
     from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
 

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from mailsrv.backup.exchange.formats.index import Format
 from mailsrv.backup.exchange.formats.values import Source
 from mailsrv.backup.exchange.importing import Import, Imported, Target
 from mailsrv.backup.exchange.opening import open_source
-from mailsrv.backup.owned import Owned, owned
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.outgoing import snapshot
 from mailsrv.mailbox.values import Flags, NewMessage
+from mailsrv.store.beside import Beside, OpenedBeside
 from tests.store.world import World, now
 
 LARGEST = 1024 * 1024
+KEPT = timedelta(days=7)
 FORMATS: tuple[Format, ...] = ("mbox", "maildir", "eml")
 
 Held = dict[str, Counter[tuple[bytes, int, str, str]]]
@@ -55,31 +57,34 @@ class BoxCase(SynchronousTestCase):
         self.open = ExitStack()
         self.addCleanup(self.open.close)
 
-    def box(self, name: str = "owner", quota: int | None = None) -> Owned:
+    def box(self, name: str = "owner", quota: int | None = None) -> OpenedBeside:
         """A new empty mailbox, opened as the commands do."""
         address = f"{name}@example.com"
         _, password = self.world.mailbox(address, quota)
         world = self.world
-        return self.open.enter_context(
-            owned(world.directory, world.volume, "primary", now, address, password)
-        )
+        beside = Beside(world.directory, world.volume, now, "primary", KEPT)
+        return self.open.enter_context(beside.open(address, password, None))
 
-    def filled(self, name: str = "owner") -> Owned:
+    def filled(self, name: str = "owner") -> OpenedBeside:
         """A mailbox with folders, flags and octets of many kinds."""
         mine = self.box(name)
         fill(mine.mailbox)
         return mine
 
-    def export(self, mine: Owned, form: Format, target: str, progress: Any = nothing) -> Exported:
+    def export(
+        self, mine: OpenedBeside, form: Format, target: str, progress: Any = nothing
+    ) -> Exported:
         with snapshot(mine.mailbox) as view:
             return Export(self.base / target, form, progress).run(view)
 
-    def bring(self, mine: Owned, source: Source | Path | str, progress: Any = nothing) -> Imported:
+    def bring(
+        self, mine: OpenedBeside, source: Source | Path | str, progress: Any = nothing
+    ) -> Imported:
         if isinstance(source, str):
             source = self.base / source
         if isinstance(source, Path):
             source = open_source(source, LARGEST)
-        target = Target(mine.mailbox, mine.opened.alias, mine.usages, mine.changed)
+        target = Target(mine.mailbox, mine.alias.id, mine.usages, mine.changed)
         return Import(target, source, LARGEST, progress).run()
 
     def assert_equal_trees(self, one: str, other: str) -> None:

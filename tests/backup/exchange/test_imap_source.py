@@ -12,14 +12,24 @@ from mailsrv.backup.exchange import imap_source
 from mailsrv.backup.exchange.imap_client import ImapClient
 from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
 from mailsrv.backup.exchange.importing import Import, Imported, Target
-from mailsrv.backup.owned import Owned, owned
 from mailsrv.cli.main import now
 from mailsrv.directory.directory import Directory
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.values import Flags, NewMessage
+from mailsrv.store.beside import Beside, OpenedBeside
 from mailsrv.store.volume import Volume
 from tests.backup.exchange import dovecot
-from tests.backup.exchange.boxes import LARGEST, MESSAGES, Cut, CutAfter, fill, held, nothing, tree
+from tests.backup.exchange.boxes import (
+    KEPT,
+    LARGEST,
+    MESSAGES,
+    Cut,
+    CutAfter,
+    fill,
+    held,
+    nothing,
+    tree,
+)
 from tests.running import RunningServer
 
 
@@ -37,17 +47,18 @@ class ServerCase(SynchronousTestCase):
 
     def opened(self, name: str) -> Any:
         address, volume = f"{name}@example.com", Volume(self.server.folder)
-        return owned(self.directory, volume, "primary", now, address, self.passwords[name])
+        beside = Beside(self.directory, volume, now, "primary", KEPT)
+        return beside.open(address, self.passwords[name], None)
 
-    def source(self, mine: Owned, port: int, user: str, password: str) -> ImapSource:
+    def source(self, mine: OpenedBeside, port: int, user: str, password: str) -> ImapSource:
         client = ImapClient("localhost", port, verified(self.server.ca), LARGEST)
         client.login(user, password)
         self.addCleanup(client.close)
         address = Address(user, "localhost", port)
         return ImapSource(client, address, LARGEST, lambda name: marked(mine.mailbox, name))
 
-    def bring(self, mine: Owned, source: ImapSource, progress: Any = nothing) -> Imported:
-        target = Target(mine.mailbox, mine.opened.alias, mine.usages, mine.changed)
+    def bring(self, mine: OpenedBeside, source: ImapSource, progress: Any = nothing) -> Imported:
+        target = Target(mine.mailbox, mine.alias.id, mine.usages, mine.changed)
         return Import(target, source, LARGEST, progress).run()
 
     def exported(self, name: str, form: str, target: str) -> Path:
@@ -82,7 +93,7 @@ class OwnServerTests(ServerCase):
             self.only_what_is_new(mine)
             self.an_inbox_that_was_made_anew(mine, before)
 
-    def only_what_is_new(self, mine: Owned) -> None:
+    def only_what_is_new(self, mine: OpenedBeside) -> None:
         client = imaplib.IMAP4("127.0.0.1", self.server.imap_port)
         client.login("full@example.com", self.passwords["full"])
         client.append("Archive", r"(\Seen)", None, b"Subject: later\r\n\r\n")
@@ -93,7 +104,7 @@ class OwnServerTests(ServerCase):
         came = self.bring(mine, source, lambda folder, *_: seen.append(folder))
         self.assertEqual((came.messages, seen), (1, ["Archive"]))
 
-    def an_inbox_that_was_made_anew(self, mine: Owned, before: Any) -> None:
+    def an_inbox_that_was_made_anew(self, mine: OpenedBeside, before: Any) -> None:
         """Other UIDs, the same mail."""
         client = imaplib.IMAP4("127.0.0.1", self.server.imap_port)
         client.login("full@example.com", self.passwords["full"])

@@ -106,8 +106,8 @@ class LimitsTests(BoxCase):
         error = self.assertRaises(OverQuota, self.bring, mine, source)
         self.assertIn("3 messages came", str(error))
         self.assertEqual(mine.mailbox.usage().messages, 3)
-        self.assertEqual(self.world.directory.usage(mine.opened.alias).octets, 900)
-        self.world.directory.set_quota("alias", mine.opened.alias, None)
+        self.assertEqual(self.world.directory.usage(mine.alias.id).octets, 900)
+        self.world.directory.set_quota("alias", mine.alias.id, None)
         self.assertEqual(self.bring(mine, source).messages, 2)
         self.assertEqual(mine.mailbox.usage().messages, 5)
 
@@ -148,7 +148,7 @@ class LimitsTests(BoxCase):
         source = Given(*(found(b"%0300d" % n, mark=("m", n)) for n in range(1, 4)))
         self.assertRaises(OverQuota, self.bring, mine, source)
         self.assertEqual(marked(mine.mailbox, "m"), 0)
-        self.world.directory.set_quota("alias", mine.opened.alias, None)
+        self.world.directory.set_quota("alias", mine.alias.id, None)
         self.bring(mine, source)
         self.assertEqual(marked(mine.mailbox, "m"), 3)
         self.assertEqual(mine.mailbox.usage().messages, 3)
@@ -313,7 +313,7 @@ class WaitingMailTests(BoxCase):
         _, public_key = mine.mailbox.keys()
         content = b"Subject: sealed\r\n\r\nhello\r\n"
         deliveries = [Delivery(content, f"id-{number}", DATE) for number in range(120)]
-        files.add(public_key, mine.opened.alias, deliveries)
+        files.add(public_key, mine.alias.id, deliveries)
         files.close(public_key)
         self.assertEqual(mine.bring_in_waiting(), 120)
         self.assertEqual(mine.bring_in_waiting(), 120)
