@@ -164,6 +164,8 @@ class Import:
             count = fits.index(False) if not all(fits) else len(new)
             # the mark stays where it was when not all of the batch comes
             marks = list(highest.values()) if count == len(new) else []
+            if count:
+                target.usages.make_room(target.alias, target.mailbox)
             self._append(folder, new[:count], marks)
             self.done.known += len(batch) - len(new)
             if count < len(new):

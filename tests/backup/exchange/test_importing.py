@@ -12,7 +12,7 @@ from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.outgoing import open_copy
 from mailsrv.mailbox.rekey import copy_under_new_key
-from mailsrv.mailbox.values import ALL_UIDS, Flags, NewMessage, StoreFlags
+from mailsrv.mailbox.values import ALL_UIDS, DELETED, Flags, NewMessage, StoreFlags
 from tests.backup.exchange.boxes import FORMATS, LARGEST, MESSAGES, BoxCase, Cut, CutAfter, held
 from tests.store.world import now
 
@@ -110,6 +110,17 @@ class LimitsTests(BoxCase):
         self.world.directory.set_quota("alias", mine.alias.id, None)
         self.assertEqual(self.bring(mine, source).messages, 2)
         self.assertEqual(mine.mailbox.usage().messages, 5)
+
+    def test_what_was_expunged_makes_room(self) -> None:
+        mine = self.box(quota=1000)
+        appended = mine.mailbox.append("INBOX", [NewMessage(b"%0300d" % 9, Flags(DELETED))] * 3)
+        mine.mailbox.expunge(appended.folder_id, ALL_UIDS)
+        mine.usages.measure(mine.alias.id, mine.mailbox)
+        mine.usages.flush()
+        self.assertEqual(mine.mailbox.usage().recoverable, 900)
+        came = self.bring(mine, Given(*(found(b"%0300d" % number) for number in range(2))))
+        self.assertEqual(came.messages, 2)
+        self.assertEqual(self.world.directory.usage(mine.alias.id).octets, 900)
 
     def test_quota_counts_only_what_is_new(self) -> None:
         mine = self.box(quota=1000)
