@@ -100,6 +100,7 @@ def fill(mailbox: Mailbox) -> None:
         "Wörk/日本語 메일",
         "INBOX/..",
         "con",
+        "mailsrv-export.json/Mailsrv-Export.partial",
         "x" * 250,
         "a%2Fb",
     ):

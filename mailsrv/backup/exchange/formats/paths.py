@@ -2,9 +2,10 @@
 
 A level of a folder's name becomes one directory name. Octets of UTF-8 that some file system
 refuses, or reads otherwise, stand as ``%XX``: separators and wildcards, control characters, a dot
-at the beginning, a dot or blank at the end, the names of devices on Windows, and "%" itself. Where
-two siblings differ only in case, or in how their letters are composed, all letters of the later one
-do. What is too long is cut and ends in ``%~`` and a digest; the manifest has its whole name.
+at the beginning, a dot or blank at the end, the names of devices on Windows and of the export's own
+files, and "%" itself. Where two siblings differ only in case, or in how their letters are composed,
+all letters of the later one do. What is too long is cut and ends in ``%~`` and a digest; the
+manifest has its whole name.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ PATH_OCTETS = 900
 """Octets of all levels together."""
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f%/\\:*?"<>|\ud800-\udfff]')
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|\Z)", re.IGNORECASE)
+_TAKEN = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9]|mailsrv-export)(?:\.|\Z)", re.IGNORECASE)
 _ENDING = re.compile(r"\.(?=(?:sbd|mbox|jsonl|eml|msf)\Z)", re.IGNORECASE)
 _CUT = "%~"
 
@@ -59,7 +60,7 @@ def _level(
 def _encoded(level: str) -> str:
     text = _UNSAFE.sub(_escape, level)
     text = _ENDING.sub(_escape, text)
-    if text.startswith(".") or _DEVICE.match(text):
+    if text.startswith(".") or _TAKEN.match(text):
         text = _octets(text[0]) + text[1:]
     if text.endswith((".", " ")):
         text = text[:-1] + _octets(text[-1])

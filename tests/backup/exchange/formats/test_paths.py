@@ -24,6 +24,7 @@ LEVEL = st.one_of(
             "a",
             "A",
             "con",
+            "mailsrv-export.json",
             "a.mbox",
             "a.jsonl",
             "%41",
@@ -54,6 +55,7 @@ class PathsTests(SynchronousTestCase):
                 self.assertNotIn(level[-1], ". ")
                 self.assertFalse(set(level) & set('/\\:*?"<>|\0'))
                 self.assertFalse(level.endswith((".mbox", ".jsonl", ".eml")))
+                self.assertFalse(level.startswith("mailsrv-export."))
         self.assertEqual(len(keys), len(names))
 
     @given(NAMES)
