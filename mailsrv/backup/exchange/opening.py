@@ -9,6 +9,7 @@ from mailsrv.backup.exchange.formats.index import read_manifest
 from mailsrv.backup.exchange.formats.maildir_source import MaildirSource, is_maildir
 from mailsrv.backup.exchange.formats.mbox_source import MboxSource, is_mbox
 from mailsrv.backup.exchange.formats.own_source import OwnSource
+from mailsrv.backup.exchange.formats.reading import NotRead, listing
 from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped, Source
 from mailsrv.errors import InvalidInput
 from mailsrv.mailbox.mailbox import Mailbox
@@ -73,8 +74,11 @@ def open_source(path: Path, largest: int) -> Source:
         return _directory(path, largest)
     if is_eml(path):
         return EmlSource(path, largest)
-    if is_mbox(path):
-        return MboxSource(path, largest)
+    try:
+        if is_mbox(path.resolve()):
+            return MboxSource(path, largest)
+    except NotRead as error:
+        raise InvalidInput(f"{path}: {error}") from None
     raise InvalidInput(f"{path}: expected a mailbox, an mbox file or an .eml file")
 
 
@@ -84,7 +88,7 @@ def _directory(path: Path, largest: int) -> Source:
         return OwnSource(path, manifest, largest)
     if (path / PARTIAL).exists():
         raise InvalidInput(f"{path}: this export was cut short; give its command again first")
-    if any(is_maildir(one) for one in (path, *path.iterdir())):
+    if any(map(is_maildir, (path, *listing(path).folders))):
         return MaildirSource(path, largest)
     source = MboxSource(path, largest)
     if not source.is_empty:

@@ -286,6 +286,54 @@ class DamageTests(BoxCase):
             manifest.write_text(text.replace(was, f'"path": "{path}"'))
             self.assertRaises(BackupDamaged, self.bring, mine, form)
 
+    def test_a_link_in_an_export(self) -> None:
+        outside = self.base / "outside"
+        outside.mkdir()
+        (outside / "00000001.eml").write_bytes(b"Subject: secret\r\n\r\n")
+        other = self.box("other")
+        for form, name in (("eml", "INBOX"), ("maildir", "cur"), ("mbox", "INBOX.mbox")):
+            mine = self.box(form)
+            mine.mailbox.append("INBOX", [NewMessage(b"x")])
+            self.export(mine, form, form)
+            path = self.base / form / name
+            path.rename(outside / name)
+            path.symlink_to((outside / name).absolute())
+            self.assertRaises(BackupDamaged, self.bring, other, form)
+        self.assertEqual(other.mailbox.usage().messages, 0)
+
+    def test_an_index_that_lies(self) -> None:
+        for number, (form, was, now_) in enumerate(
+            (
+                ("mbox", '"offset":', '"offset":-'),
+                ("mbox", '"stored":', '"stored":99999999999999999999'),
+                ("eml", "00000001.eml", "../../x"),
+                ("eml", "00000001.eml", "a\\u0000b"),
+                ("eml", "{", "{" + " " * 2_000_000),
+            )
+        ):
+            mine = self.box(f"box{number}")
+            mine.mailbox.append("INBOX", [NewMessage(b"x")])
+            self.export(mine, form, f"{number}")
+            indexes = (self.base / f"{number}").rglob("*.jsonl")
+            index = next(one for one in indexes if one.stat().st_size)
+            index.write_text(index.read_text().replace(was, now_, 1))
+            other = self.box(f"other{number}")
+            if form == "mbox":  # read as any mbox file
+                self.assertEqual(self.bring(other, f"{number}").messages, 1)
+            else:
+                self.assertRaises(BackupDamaged, self.bring, other, f"{number}")
+
+    def test_keywords_of_an_index_are_no_more_than_keywords(self) -> None:
+        mine = self.box()
+        mine.mailbox.append("INBOX", [NewMessage(b"x", Flags(0, "todo"))])
+        self.export(mine, "eml", "out")
+        index = self.base / "out" / "INBOX" / "index.jsonl"
+        index.write_text(index.read_text().replace('"todo"', '"a) b\\r\\n* BYE"'))
+        other = self.box("other")
+        self.bring(other, "out")
+        ((_, _, keywords, _),) = held(other.mailbox)["INBOX"]
+        self.assertEqual(keywords, "a_b_BYE")
+
     def test_no_source(self) -> None:
         mine = self.box()
         (self.base / "empty").mkdir()

@@ -1,5 +1,6 @@
 """Mail as other programs keep it."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,92 @@ class SourceCase(SynchronousTestCase):
 
     def folders(self) -> list[str]:
         return [one.name for one in open_source(self.root, LARGEST).folders()]
+
+
+class HostileTreeTests(SourceCase):
+    """Links, pipes and what may not be read are told, and nothing of them comes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.outside = Path(self.mktemp())
+        self.outside.mkdir()
+        text = b"From a@b Mon Nov 23 10:15:00 2026\nSubject: secret\n\n"
+        for name in ("cur/1:2,S", "new/2", "x.eml", "x.mbox"):
+            path = self.outside / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text)
+
+    def link(self, name: str, target: str = "") -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to((self.outside / target).absolute())
+
+    def only_told(self, *names: str) -> None:
+        self.assertEqual(
+            [content for _, content, _, _ in self.read()], [b"Subject: mine\r\n\r\nx\r\n"]
+        )
+        told = "\n".join(one.what for one in self.skipped())
+        for name in names:
+            self.assertRegex(told, f"(?m)^{name} is (a link|neither)")
+
+    def test_maildir(self) -> None:
+        self.put("cur/1:2,S", b"Subject: mine\n\nx\n")
+        self.put("new/.keep", b"")
+        self.put(".Sub/new/.keep", b"")
+        self.link("cur/2:2,S", "cur/1:2,S")
+        self.link(".Linked")
+        self.link("Nested")
+        self.link(".Sub/cur", "cur")
+        self.link("dovecot-keywords", "x.eml")
+        os.mkfifo(self.root / "cur" / "3:2,S")
+        os.mkfifo(self.root / "subscriptions")
+        self.only_told("2:2,S", "3:2,S", ".Linked", "Nested")
+
+    def test_mbox(self) -> None:
+        self.put("mine.mbox", b"From a@b Mon Nov 23 10:15:00 2026\nSubject: mine\n\nx\n")
+        self.link("linked.mbox", "x.mbox")
+        self.link("folder")
+        self.link("Apple.mbox/mbox", "x.mbox")
+        os.mkfifo(self.root / "pipe")
+        self.only_told("linked.mbox", "folder", "pipe", "mbox")
+
+    def test_eml(self) -> None:
+        self.put("a/mine.eml", b"Subject: mine\n\nx\n")
+        self.link("a/linked.eml", "x.eml")
+        self.link("folder")
+        os.mkfifo(self.root / "a" / "pipe.eml")
+        self.only_told("linked.eml", "folder", "pipe.eml")
+
+    def test_a_link_that_was_named_is_followed(self) -> None:
+        self.link("named")
+        self.link("named.eml", "x.eml")
+        self.link("named.mbox", "x.mbox")
+        for name, folder in (("named", "INBOX"), ("named.eml", "INBOX"), ("named.mbox", "named")):
+            self.assertIn(folder, [one[0] for one in self.read(name)])
+
+    def test_what_may_not_be_read(self) -> None:
+        self.put("a/mine.eml", b"Subject: mine\n\nx\n")
+        self.put("a/other.eml", b"Subject: other\n\n")
+        self.put("b/third.eml", b"Subject: third\n\n")
+        opened, scanned = os.open, os.scandir
+
+        def open_(path: Any, *options: Any) -> int:
+            if Path(path).name == "other.eml":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path, *options)
+
+        def scandir(path: Any) -> Any:
+            if Path(path).name == "b":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scanned(path)
+
+        self.patch(os, "open", open_)  # root may read everything
+        self.patch(os, "scandir", scandir)
+        self.assertEqual(len(self.read()), 1)
+        self.assertEqual(
+            [one.what for one in self.skipped()],
+            ["b: Permission denied", "other.eml: Permission denied"],
+        )
 
 
 class MboxTests(SourceCase):

@@ -98,13 +98,10 @@ def remove_eml(root: Path, levels: tuple[str, ...]) -> None:
     prune(root, levels)
 
 
-def indexed_messages(root: Path, levels: tuple[str, ...]) -> Iterator[tuple[Entry, bytes | None]]:
-    """What the index lists, with the octets, None where the file is not there."""
-    folder = root.joinpath(*levels)
+def indexed_files(folder: Path) -> Iterator[tuple[Entry, Path]]:
+    """What the index lists, with the files."""
     for entry in entries(folder / INDEX):
-        if entry.file is None or "/" in entry.file or entry.file.startswith("."):
+        name = entry.file
+        if name is None or name.startswith(".") or "/" in name or "\0" in name:
             raise BackupDamaged("a line of the index does not say which file it is of")
-        try:
-            yield entry, (folder / entry.file).read_bytes()
-        except FileNotFoundError:
-            yield entry, None
+        yield entry, folder / name

@@ -6,8 +6,11 @@ from pathlib import Path
 from mailsrv.backup.exchange.formats.eml import iso
 from mailsrv.backup.exchange.formats.foreign import as_crlf, sent
 from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.reading import NotRead, listing, read_file
 from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.values import Flags
+
+_INBOX = "INBOX"
 
 
 class EmlSource:
@@ -17,7 +20,8 @@ class EmlSource:
 
     def __init__(self, path: Path, largest: int) -> None:
         self._largest = largest
-        self._folders = dict(_folders(path))
+        self._left: list[Skipped] = []
+        self._folders = dict(_folders(path, self._left))
 
     def folders(self) -> Sequence[MailFolder]:
         """One for each directory that has such files."""
@@ -31,6 +35,7 @@ class EmlSource:
 
     def messages(self) -> Iterator[Found | Skipped]:
         """All messages, by the names of the files."""
+        yield from self._left
         for name, files in self._folders.items():
             for path in files:
                 yield read_eml(path, name, self._largest)
@@ -46,25 +51,37 @@ def is_eml(path: Path) -> bool:
 
 def has_eml(directory: Path) -> bool:
     """Whether such files are in a directory or below it."""
-    return any(is_eml(path) for path in directory.rglob("*"))
+    found = listing(directory)
+    return any(map(is_eml, found.files)) or any(map(has_eml, found.folders))
 
 
 def read_eml(path: Path, folder: str, largest: int) -> Found | Skipped:
     """One message, without flags."""
-    status = path.stat()
-    if status.st_size > largest:
-        return Skipped(folder, f"{path.name} is larger than {largest} octets")
-    content = as_crlf(path.read_bytes())
-    return Found(folder, Mail(content, Flags(), sent(content) or iso(status.st_mtime)))
+    try:
+        octets, changed = read_file(path, largest)
+    except FileNotFoundError:
+        return Skipped(folder, f"{path.name} has gone meanwhile")
+    except NotRead as error:
+        return Skipped(folder, str(error))
+    content = as_crlf(octets)
+    return Found(folder, Mail(content, Flags(), sent(content) or iso(changed)))
 
 
-def _folders(path: Path) -> Iterator[tuple[str, list[Path]]]:
+def _folders(path: Path, left: list[Skipped]) -> Iterator[tuple[str, list[Path]]]:
     if path.is_file():
-        yield "INBOX", [path]
-        return
-    directories = [path, *(one for one in sorted(path.rglob("*")) if one.is_dir())]
-    for directory in directories:
-        files = sorted(one for one in directory.iterdir() if is_eml(one))
-        if files:
-            levels = directory.relative_to(path).parts
-            yield "/".join(map(level_of, levels)) or "INBOX", files
+        yield _INBOX, [path.resolve()]
+    else:
+        yield from _below(path, (), left)
+
+
+def _below(
+    directory: Path, levels: tuple[str, ...], left: list[Skipped]
+) -> Iterator[tuple[str, list[Path]]]:
+    name = "/".join(levels) or _INBOX
+    found = listing(directory)
+    left += [Skipped(name, what) for what in found.left]
+    files = [one for one in found.files if is_eml(one)]
+    if files:
+        yield name, files
+    for folder in found.folders:
+        yield from _below(folder, (*levels, level_of(folder.name)), left)

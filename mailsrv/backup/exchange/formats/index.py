@@ -16,15 +16,21 @@ from typing import Annotated, BinaryIO, Literal
 import msgspec
 from msgspec import Meta
 
+from mailsrv.backup.exchange.formats.reading import NotRead, open_file, read_file
 from mailsrv.backup.exchange.formats.values import Mail
 from mailsrv.errors import BackupDamaged
+from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import DATE, SYSTEM_FLAGS, Flags
 
 MANIFEST = "mailsrv-export.json"
 
 _MANY = 32
+_LONGEST_LINE = 1024 * 1024
+_LONGEST_MANIFEST = 64 * 1024 * 1024
 
 Format = Literal["mbox", "maildir", "eml"]
+
+_Octets = Annotated[int, Meta(ge=0, lt=2**62)]
 
 
 class FolderEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,13 +57,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     are where its text is in the folder's one file, and ``newline`` says how lines end in there."""
 
     file: str | None = None
-    offset: int | None = None
-    stored: int | None = None
+    offset: _Octets | None = None
+    stored: _Octets | None = None
     newline: Literal["lf", "as is"] | None = None
     flags: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
     date: Annotated[str, Meta(pattern=DATE)]
-    size: int
+    size: _Octets
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
     @classmethod
@@ -76,7 +82,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The message; ``flags`` where they are known better than from here."""
         mine = sum(SYSTEM_FLAGS.get(name, 0) for name in self.flags)
         system = mine if flags is None else flags
-        return Mail(content, Flags(system, " ".join(self.keywords)), self.date)
+        return Mail(content, Flags(system, acceptable(self.keywords)), self.date)
 
 
 class IndexWriter:
@@ -109,11 +115,11 @@ def open_at(path: Path, octets: int) -> BinaryIO:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """The lines of an index. BackupDamaged."""
+    """The lines of an index. FileNotFoundError, NotRead, BackupDamaged."""
     decoder = msgspec.json.Decoder(Entry)
     try:
-        with path.open("rb") as file:
-            for line in file:
+        with open_file(path) as file:
+            while line := file.readline(_LONGEST_LINE):
                 yield decoder.decode(line)
     except msgspec.MsgspecError:
         raise BackupDamaged(f"{path}: a line of this index cannot be read") from None
@@ -128,10 +134,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def read_manifest(folder: Path) -> Manifest | None:
     """None when there is none. BackupDamaged."""
     try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        octets, _ = read_file(folder / MANIFEST, _LONGEST_MANIFEST)
+        return msgspec.json.decode(octets, type=Manifest)
     except FileNotFoundError:
         return None
-    except msgspec.MsgspecError:
+    except (NotRead, msgspec.MsgspecError):
         raise BackupDamaged(f"{folder / MANIFEST}: expected the manifest of an export") from None
 
 

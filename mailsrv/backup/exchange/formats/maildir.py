@@ -23,6 +23,7 @@ from mailsrv.backup.exchange.formats.index import (
     open_at,
     replace_file,
 )
+from mailsrv.backup.exchange.formats.reading import listing, read_list
 from mailsrv.backup.exchange.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 from mailsrv.mailbox.values import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN
@@ -179,11 +180,7 @@ def remove_maildir(root: Path, directory: str) -> None:
 def read_keywords(folder: Path) -> list[str]:
     """Keywords by their letters; "" where a letter has none."""
     found: dict[int, str] = {}
-    try:
-        text = (folder / KEYWORDS).read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return []
-    for line in text.splitlines():
+    for line in read_list(folder / KEYWORDS):
         number, _, name = line.partition(" ")
         if number.isdecimal() and int(number) < MOST_KEYWORDS and name:
             found[int(number)] = name
@@ -205,21 +202,14 @@ def flags_of(letters: str) -> int:
     return sum(bit for letter, bit in LETTERS.items() if letter in letters)
 
 
-def indexed_messages(
-    root: Path, directory: str
-) -> Iterator[tuple[Entry, str | None, bytes | None]]:
-    """What the index lists, with the letters and octets of its file as it is now; None: gone."""
-    folder = root / directory if directory else root
+def indexed_files(folder: Path) -> Iterator[tuple[Entry, Path | None]]:
+    """What the index lists, with the files as they are named now; None: gone."""
     names = {
         unique_part(path.name): path
         for sub in ("new", "cur")
-        for path in ((folder / sub).iterdir() if (folder / sub).is_dir() else ())
+        for path in listing(folder / sub).files
     }
     for entry in entries(folder / INDEX):
         if entry.file is None:
             raise BackupDamaged("a line of the index does not say which file it is of")
-        path = names.get(unique_part(entry.file))
-        if path is None:
-            yield entry, None, None
-        else:
-            yield entry, letters_of(path.name), path.read_bytes()
+        yield entry, names.get(unique_part(entry.file))

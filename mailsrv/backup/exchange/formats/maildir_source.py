@@ -9,12 +9,20 @@ from mailsrv.backup.exchange.formats import maildir
 from mailsrv.backup.exchange.formats.eml import iso
 from mailsrv.backup.exchange.formats.foreign import as_crlf
 from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.reading import (
+    NotRead,
+    is_folder,
+    listing,
+    read_file,
+    read_list,
+)
 from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import Flags
 
 _UIDLIST = re.compile(r"([0-9]+) [^:]*:(.+)")
 _TIME = re.compile(r"([0-9]+)\.")
+_SUBS = ("cur", "new", "tmp")
 
 
 class MaildirSource:
@@ -24,7 +32,8 @@ class MaildirSource:
 
     def __init__(self, root: Path, largest: int) -> None:
         self._largest = largest
-        self._folders = dict(_folders(root))
+        self._left: list[Skipped] = []
+        self._folders = dict(_folders(root, self._left))
         self._subscribed = _subscriptions(root)
 
     def folders(self) -> Sequence[MailFolder]:
@@ -40,6 +49,7 @@ class MaildirSource:
 
     def messages(self) -> Iterator[Found | Skipped]:
         """All messages, in the order of Dovecot's list of UIDs, or else of the files' names."""
+        yield from self._left
         for name, folder in self._folders.items():
             yield from read_maildir(folder, name, self._largest)
 
@@ -49,7 +59,7 @@ class MaildirSource:
 
 def is_maildir(path: Path) -> bool:
     """Whether a directory is a Maildir."""
-    return (path / "cur").is_dir() and (path / "new").is_dir()
+    return all(is_folder(path / name) for name in ("cur", "new"))
 
 
 def read_maildir(
@@ -58,7 +68,11 @@ def read_maildir(
     """The messages of one folder, without those whose files' names are known."""
     keywords = maildir.read_keywords(folder)
     uids = _uids(folder)
-    files = [path for sub in ("new", "cur") for path in (folder / sub).iterdir()]
+    files: list[Path] = []
+    for sub in ("new", "cur"):
+        found = listing(folder / sub)
+        files += found.files
+        yield from (Skipped(name, what) for what in found.left)
 
     def place(path: Path) -> tuple[int, int, str]:
         time = _TIME.match(path.name)
@@ -72,16 +86,15 @@ def read_maildir(
         if path.name.startswith(".") or maildir.unique_part(path.name) in known:
             continue
         try:
-            status = path.stat()
-            if status.st_size > largest:
-                yield Skipped(name, f"{path.name} is larger than {largest} octets")
-                continue
-            content = as_crlf(path.read_bytes())
+            octets, changed = read_file(path, largest)
         except FileNotFoundError:  # whoever uses the Maildir has changed its flags
             yield Skipped(name, f"{path.name} has gone meanwhile")
             continue
+        except NotRead as error:
+            yield Skipped(name, str(error))
+            continue
         flags = letters_to_flags(maildir.letters_of(path.name), keywords)
-        yield Found(name, Mail(content, flags, iso(status.st_mtime)))
+        yield Found(name, Mail(as_crlf(octets), flags, iso(changed)))
 
 
 def letters_to_flags(letters: str, keywords: list[str]) -> Flags:
@@ -96,19 +109,21 @@ def letters_to_flags(letters: str, keywords: list[str]) -> Flags:
     return Flags(maildir.flags_of(letters), acceptable(words))
 
 
-def _folders(root: Path) -> Iterator[tuple[str, Path]]:
+def _folders(root: Path, left: list[Skipped]) -> Iterator[tuple[str, Path]]:
     if is_maildir(root):
         yield maildir.INBOX, root
     found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
-        if path.name.startswith(".") and path.name != "." and is_maildir(path):
+    here = listing(root)
+    left += [Skipped(maildir.INBOX, what) for what in here.left]
+    for path in here.folders:
+        if path.name.startswith(".") and is_maildir(path):
             found[maildir.folder_name(path.name)] = path
-        elif path.is_dir() and path.name not in ("cur", "new", "tmp"):
-            found.update(_nested(path, ""))
+        elif path.name not in _SUBS:
+            found.update(_nested(path, "", left))
     yield from sorted(found.items())
 
 
-def _nested(directory: Path, above: str) -> Iterator[tuple[str, Path]]:
+def _nested(directory: Path, above: str, left: list[Skipped]) -> Iterator[tuple[str, Path]]:
     """Folders of Dovecot's LAYOUT=fs."""
     try:
         level = mutf7.decode(directory.name.encode("ascii"))
@@ -117,26 +132,23 @@ def _nested(directory: Path, above: str) -> Iterator[tuple[str, Path]]:
     name = f"{above}{level}"
     if is_maildir(directory):
         yield name, directory
-    for path in sorted(directory.iterdir()):
-        if path.is_dir() and not path.is_symlink() and path.name not in ("cur", "new", "tmp"):
-            yield from _nested(path, f"{name}/")
+    here = listing(directory)
+    left += [Skipped(name, what) for what in here.left]
+    for path in here.folders:
+        if path.name not in _SUBS:
+            yield from _nested(path, f"{name}/", left)
 
 
 def _uids(folder: Path) -> dict[str, int]:
-    try:
-        lines = (folder / "dovecot-uidlist").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return {}
-    found = (_UIDLIST.fullmatch(line) for line in lines)
+    found = map(_UIDLIST.fullmatch, read_list(folder / "dovecot-uidlist"))
     return {maildir.unique_part(one[2]): int(one[1]) for one in found if one}
 
 
 def _subscriptions(root: Path) -> list[str]:
     """Of Dovecot, in either version of its file, or of Courier, whose names begin with INBOX."""
     for file_name in ("subscriptions", "courierimapsubscribed"):
-        try:
-            lines = (root / file_name).read_text("utf-8", "replace").splitlines()
-        except OSError:
+        lines = read_list(root / file_name)
+        if not lines:
             continue
         separator = "."
         if lines[:1] and lines[0].startswith("V\t"):

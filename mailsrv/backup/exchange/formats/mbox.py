@@ -18,6 +18,7 @@ from mailsrv.backup.exchange.formats.index import (
     open_at,
     prune,
 )
+from mailsrv.backup.exchange.formats.reading import NotRead, open_file
 from mailsrv.backup.exchange.formats.values import Mail, Position
 from mailsrv.errors import BackupDamaged
 
@@ -91,7 +92,7 @@ def is_as_indexed(root: Path, levels: tuple[str, ...]) -> bool:
         for entry in entries(index_path(root, levels)):
             last = entry
         size = mbox_path(root, levels).stat().st_size
-    except (FileNotFoundError, BackupDamaged):
+    except (FileNotFoundError, NotRead, BackupDamaged):
         return False
     if last is None:
         return size == 0
@@ -100,12 +101,21 @@ def is_as_indexed(root: Path, levels: tuple[str, ...]) -> bool:
     return size - last.offset - last.stored in (1, 2)
 
 
-def indexed_messages(root: Path, levels: tuple[str, ...]) -> Iterator[tuple[Entry, bytes]]:
-    """What the index lists, with the octets; whether they are right is for who reads to check."""
-    with mbox_path(root, levels).open("rb") as file:
+def indexed_messages(
+    root: Path, levels: tuple[str, ...], largest: int
+) -> Iterator[tuple[Entry, bytes | None]]:
+    """What the index lists, with the octets; whether they are right is for who reads to check.
+
+    None for what is larger than ``largest``. FileNotFoundError, NotRead.
+    """
+    with open_file(mbox_path(root, levels)) as file:
         for entry in entries(index_path(root, levels)):
             if entry.offset is None or entry.stored is None:
                 raise BackupDamaged("a line of the index does not say where the message is")
+            # quoting makes lines of six octets or more longer by one
+            if max(entry.size, entry.stored // 2) > largest:
+                yield entry, None
+                continue
             file.seek(entry.offset)
             text = file.read(entry.stored)
             yield entry, mboxrd.from_mbox(text, is_lf=entry.newline == "lf")

@@ -6,6 +6,7 @@ beside directories ``.sbd``, X-Mozilla-Status), Apple Mail (``Name.mbox/mbox``),
 themselves are taken out of it: they are no part of what was sent.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from email.header import decode_header, make_header
@@ -17,6 +18,7 @@ from mailsrv.backup.exchange.formats.eml import iso
 from mailsrv.backup.exchange.formats.foreign import as_crlf, sent
 from mailsrv.backup.exchange.formats.gmail import folder_and_flags
 from mailsrv.backup.exchange.formats.paths import level_of
+from mailsrv.backup.exchange.formats.reading import NotRead, listing, open_file
 from mailsrv.backup.exchange.formats.values import Found, Mail, MailFolder, Skipped
 from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import ANSWERED, FLAGGED, SEEN, Flags
@@ -27,6 +29,7 @@ _THEIRS = re.compile(
     rb"|X-Gmail-Labels|X-GM-THRID)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)\n",
     re.IGNORECASE | re.MULTILINE,
 )
+_BLANK_AT_THE_END = re.compile(rb"(?:(?<=\n)|\A)\r?\n\Z")
 _EXPUNGED = 0x0008
 _FORWARDED = 0x1000
 _NO_MAIL = (".msf", ".jsonl", ".json", ".dat", ".html", ".plist", ".index", ".partial")
@@ -47,7 +50,8 @@ class MboxSource:
     def __init__(self, path: Path, largest: int) -> None:
         """``largest`` are the octets of a message above which it is not read."""
         self._largest = largest
-        self._files = _files(path)
+        self._left: list[Skipped] = []
+        self._files = _files(path, self._left)
 
     def folders(self) -> Sequence[MailFolder]:
         """One for each file, unless its messages have labels for that."""
@@ -64,26 +68,33 @@ class MboxSource:
 
     def messages(self) -> Iterator[Found | Skipped]:
         """All messages of all files."""
+        yield from self._left
         for name, path in self._files:
-            yield from read_mbox(path, name, self._largest)
+            try:
+                yield from read_mbox(path, name, self._largest)
+            except (FileNotFoundError, NotRead) as error:
+                yield Skipped(name, str(error))
 
     def close(self) -> None:
         """Nothing stays open."""
 
 
 def is_mbox(path: Path) -> bool:
-    """Whether a file begins as mbox files do; one that ends so and is empty is one, too."""
+    """Whether a file begins as mbox files do; one that ends so and is empty is one, too.
+
+    FileNotFoundError, NotRead.
+    """
     if path.name.startswith(".") or path.suffix.lower() in _NO_MAIL or not path.is_file():
         return False
-    with path.open("rb") as file:
+    with open_file(path) as file:
         start = file.read(5)
     return start == b"From " or (not start and path.suffix.lower() in ("", ".mbox"))
 
 
 def read_mbox(path: Path, folder: str, largest: int) -> Iterator[Found | Skipped]:
-    """All messages of one file."""
-    changed = iso(path.stat().st_mtime)
-    with path.open("rb") as file:
+    """All messages of one file. FileNotFoundError, NotRead."""
+    with open_file(path) as file:
+        changed = iso(os.fstat(file.fileno()).st_mtime)
         for number, raw in enumerate(_split(file, largest), 1):
             if raw.text is None:
                 yield Skipped(folder, f"message {number} is larger than {largest} octets")
@@ -95,7 +106,7 @@ def read_mbox(path: Path, folder: str, largest: int) -> Iterator[Found | Skipped
 
 def _split(file: BinaryIO, largest: int) -> Iterator[_Raw]:
     """The messages of a file. Memory holds one message and one line."""
-    from_line, lines, octets = b"", [b""], 0
+    from_line, text, octets = b"", bytearray(), 0
     started, blank = False, True
     line = file.readline(_LINE)
     while line:
@@ -103,25 +114,24 @@ def _split(file: BinaryIO, largest: int) -> Iterator[_Raw]:
         is_bare = line.strip() == b"From" and not mboxrd.is_field(following)
         if blank and mboxrd.is_separator(line) and not is_bare:
             if started:
-                yield _Raw(from_line, _text(lines, octets, largest))
-            started, from_line, lines, octets = True, line, [], 0
+                yield _Raw(from_line, _text(text, octets, largest))
+            started, from_line, octets = True, line, 0
+            text.clear()
         else:
             octets += len(line)
             if octets <= largest:
-                lines.append(line)
+                text += line
         blank = line in (b"\n", b"\r\n")
         line = following
     if started:
-        yield _Raw(from_line, _text(lines, octets, largest))
+        yield _Raw(from_line, _text(text, octets, largest))
 
 
-def _text(lines: list[bytes], octets: int, largest: int) -> bytes | None:
+def _text(text: bytearray, octets: int, largest: int) -> bytes | None:
     """Without the blank line that stands before the next From_ line."""
     if octets > largest:
         return None
-    if lines and lines[-1] in (b"\n", b"\r\n"):
-        lines.pop()
-    return b"".join(lines)
+    return bytes(_BLANK_AT_THE_END.sub(b"", text))
 
 
 def _message(raw: _Raw, folder: str, changed: str) -> Found | None:
@@ -171,8 +181,11 @@ def _unfolded(value: bytes) -> str:
 
 def _has_labels(path: Path) -> bool:
     """Whether the first message has labels of Gmail."""
-    with path.open("rb") as file:
-        header, _ = _header(file.read(_LINE))
+    try:
+        with open_file(path) as file:
+            header, _ = _header(file.read(_LINE))
+    except (FileNotFoundError, NotRead):
+        return False
     return any(found[1].lower() == b"x-gmail-labels" for found in _THEIRS.finditer(header))
 
 
@@ -183,26 +196,30 @@ def _hexadecimal(text: str) -> int:
         return 0
 
 
-def _files(path: Path) -> list[tuple[str, Path]]:
+def _files(path: Path, left: list[Skipped]) -> list[tuple[str, Path]]:
     if path.is_file():
-        return [(_folder_name(path.name), path)]
-    if (path / "mbox").is_file() and path.suffix.lower() == ".mbox":
+        return [(_folder_name(path.name), path.resolve())]
+    if path.suffix.lower() == ".mbox" and (path / "mbox").is_file():
         return [(_folder_name(path.name), path / "mbox")]
-    return sorted(_tree(path, ""))
+    return sorted(_tree(path, "", left))
 
 
-def _tree(directory: Path, above: str) -> Iterator[tuple[str, Path]]:
-    for path in sorted(directory.iterdir()):
-        if path.is_symlink() or path.name.startswith("."):
-            continue
+def _tree(directory: Path, above: str, left: list[Skipped]) -> Iterator[tuple[str, Path]]:
+    found = listing(directory)
+    left += [Skipped(above.rstrip("/"), what) for what in found.left]
+    for path in found.files:
         name = f"{above}{_folder_name(path.name)}"
-        if path.is_dir():
-            if path.suffix.lower() == ".mbox" and is_mbox(path / "mbox"):
-                yield name, path / "mbox"
-            else:
-                yield from _tree(path, f"{name}/")
-        elif is_mbox(path):
-            yield name, path
+        try:
+            if is_mbox(path):
+                yield name, path
+        except (FileNotFoundError, NotRead) as error:
+            left.append(Skipped(name, str(error)))
+    for path in found.folders:
+        name = f"{above}{_folder_name(path.name)}"
+        if path.suffix.lower() == ".mbox" and (path / "mbox").is_file():
+            yield name, path / "mbox"
+        elif not path.name.startswith("."):
+            yield from _tree(path, f"{name}/", left)
 
 
 def _folder_name(file_name: str) -> str:

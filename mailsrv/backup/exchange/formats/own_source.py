@@ -10,6 +10,7 @@ from mailsrv.backup.exchange.formats.index import Entry, FolderEntry, Manifest, 
 from mailsrv.backup.exchange.formats.layouts import levels_of
 from mailsrv.backup.exchange.formats.maildir_source import read_maildir
 from mailsrv.backup.exchange.formats.mbox_source import read_mbox
+from mailsrv.backup.exchange.formats.reading import NotRead, listing, read_file
 from mailsrv.backup.exchange.formats.values import Found, MailFolder, Skipped
 from mailsrv.errors import BackupDamaged
 
@@ -40,51 +41,82 @@ class OwnSource:
         read = {"mbox": self._mbox, "maildir": self._maildir, "eml": self._eml}
         for folder in self._manifest.folders:
             try:
-                yield from read[self._manifest.format](folder)
+                yield from read[self._manifest.format](folder, levels_of(folder.path))
             except FileNotFoundError as error:
                 raise BackupDamaged(f"{error.filename}: a file of this export is missing") from None
+            except NotRead as error:
+                raise BackupDamaged(f"{folder.path}: {error}") from None
 
     def close(self) -> None:
         """Nothing stays open."""
 
-    def _mbox(self, folder: FolderEntry) -> Iterator[Found | Skipped]:
-        levels = levels_of(folder.path)
+    def _mbox(self, folder: FolderEntry, levels: tuple[str, ...]) -> Iterator[Found | Skipped]:
+        self._below(levels[:-1])
         if not mbox.is_as_indexed(self._root, levels):
             yield Skipped(folder.name, "was changed by another program: read without its index")
             yield from read_mbox(mbox.mbox_path(self._root, levels), folder.name, self._largest)
             return
-        for number, (entry, content) in enumerate(mbox.indexed_messages(self._root, levels), 1):
-            yield from self._checked(folder.name, f"message {number}", entry, content)
+        indexed = mbox.indexed_messages(self._root, levels, self._largest)
+        for number, (entry, content) in enumerate(indexed, 1):
+            what = f"message {number}"
+            if content is None:
+                yield Skipped(folder.name, f"{what} is larger than {self._largest} octets")
+            else:
+                yield from _checked(folder.name, what, entry, content)
 
-    def _maildir(self, folder: FolderEntry) -> Iterator[Found | Skipped]:
-        directory = self._root.joinpath(*levels_of(folder.path))
-        for entry, letters, content in maildir.indexed_messages(self._root, folder.path):
-            flags = None if letters is None else maildir.flags_of(letters)
-            yield from self._checked(folder.name, entry.file or "", entry, content, flags)
+    def _maildir(self, folder: FolderEntry, levels: tuple[str, ...]) -> Iterator[Found | Skipped]:
+        directory = self._below(levels)
+        for sub in ("cur", "new"):
+            self._below((*levels, sub))
+        for entry, path in maildir.indexed_files(directory):
+            flags = None if path is None else maildir.flags_of(maildir.letters_of(path.name))
+            yield from self._file(folder.name, entry, path, flags)
         known = frozenset(
             maildir.unique_part(one.file or "") for one in entries(directory / maildir.INDEX)
         )
         yield from read_maildir(directory, folder.name, self._largest, known)
 
-    def _eml(self, folder: FolderEntry) -> Iterator[Found | Skipped]:
-        levels = levels_of(folder.path)
+    def _eml(self, folder: FolderEntry, levels: tuple[str, ...]) -> Iterator[Found | Skipped]:
+        directory = self._below(levels)
         known = set()
-        for entry, content in eml.indexed_messages(self._root, levels):
+        for entry, path in eml.indexed_files(directory):
             known.add(entry.file)
-            yield from self._checked(folder.name, entry.file or "", entry, content)
-        for path in sorted(self._root.joinpath(*levels).iterdir()):
+            yield from self._file(folder.name, entry, path)
+        for path in listing(directory).files:
             if is_eml(path) and path.name not in known:
                 yield read_eml(path, folder.name, self._largest)
 
-    def _checked(
-        self, folder: str, what: str, entry: Entry, content: bytes | None, flags: int | None = None
+    def _below(self, levels: tuple[str, ...]) -> Path:
+        """The directory of these levels. BackupDamaged where a link leads elsewhere."""
+        path = self._root
+        for level in levels:
+            path = path / level
+            if path.is_symlink():
+                raise BackupDamaged(f"{path}: expected a directory of the export, and no link")
+        return path
+
+    def _file(
+        self, folder: str, entry: Entry, path: Path | None, flags: int | None = None
     ) -> Iterator[Found | Skipped]:
-        if content is None:
+        what = entry.file or ""
+        octets: bytes | None = None
+        try:
+            if path is not None:
+                octets, _ = read_file(path, self._largest)
+        except FileNotFoundError:
+            pass
+        except NotRead as error:
+            yield Skipped(folder, str(error))
+            return
+        if octets is None:
             yield Skipped(folder, f"{what} was removed by another program")
-            return
-        if entry.size > self._largest:
-            yield Skipped(folder, f"{what} is larger than {self._largest} octets")
-            return
-        if hashlib.sha256(content).hexdigest() != entry.sha256:
-            yield Skipped(folder, f"{what} is not what was exported: taken as it is now")
-        yield Found(folder, entry.mail(content, flags))
+        else:
+            yield from _checked(folder, what, entry, octets, flags)
+
+
+def _checked(
+    folder: str, what: str, entry: Entry, content: bytes, flags: int | None = None
+) -> Iterator[Found | Skipped]:
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        yield Skipped(folder, f"{what} is not what was exported: taken as it is now")
+    yield Found(folder, entry.mail(content, flags))
