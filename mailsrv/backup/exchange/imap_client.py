@@ -1,12 +1,14 @@
 """A client of other IMAP servers, for bringing mail over: what is needed of ``imaplib``, bounded.
 
-A server may be anything. What it sends is parsed strictly, and a literal above a limit ends the
-connection. TLS from the first octet, with the certificate verified (rfc8314).
+A server may be anything. What it sends is parsed strictly, and the connection ends where a literal,
+a line, or all that comes of one command is larger than it may be, or takes too long. TLS from the
+first octet, with the certificate verified (rfc8314).
 """
 
 import imaplib
 import re
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -18,9 +20,19 @@ from mailsrv.message.dates import parse_date
 TIMEOUT = 120.0
 """Seconds without an octet from the server after which it is given up."""
 
+COMMAND_SECONDS = 3600.0
+"""Seconds that one command may take, however steadily its answer drips."""
+
+_GOODBYE_SECONDS = 5.0
+_NO_UID = 2**32
 _SLACK = 64 * 1024
-_TOKEN = re.compile(rb'[ \t]*(?:"((?:[^"\\]|\\.)*)"|([()])|([^ \t()"]+))')
+_LONGEST_LINE = 256 * 1024
+_BESIDE_BODIES = 64 * 1024 * 1024
+_RECEIVED_AT_ONCE = 64 * 1024
+# a string that does not end goes on to the end: to look for others in there would take ever longer
+_TOKEN = re.compile(rb'[ \t]*(?:"((?:[^"\\]|\\.)*+)"?|([()])|([^ \t()"]+))')
 _LITERAL = re.compile(rb"~?\{[0-9]+\+?\}\Z")
+_TOO_MUCH = "the server sends more than was asked for"
 _INTERNAL_DATE = re.compile(r" ?([0-9]{1,2})-([A-Za-z]{3})-([0-9]{4}) ([0-9:]{8} [+-][0-9]{4})")
 
 
@@ -47,14 +59,50 @@ class _Literal(bytes):
 
 
 class _Bounded(imaplib.IMAP4_SSL):
-    """Reads no literal of more than ``longest`` octets."""
+    """Reads no literal of more than ``longest`` octets, and not too much of one command."""
 
-    longest = 1024 * 1024
+    def __init__(
+        self, host: str, port: int, context: ssl.SSLContext, timeout: float, longest: int
+    ) -> None:
+        self._longest = longest
+        self._received = bytearray()
+        self.begin(timeout)
+        super().__init__(host, port, ssl_context=context, timeout=timeout)
+
+    def begin(self, seconds: float) -> None:
+        """What comes now is for another command."""
+        self._left = self._longest + _BESIDE_BODIES
+        self._end = time.monotonic() + seconds
 
     def read(self, size: int) -> bytes:
-        if size > self.longest:
-            raise self.abort("the server sends more than was asked for")
-        return super().read(size)
+        if size > self._longest:
+            raise self.abort(_TOO_MUCH)
+        while len(self._received) < size:
+            self._receive()
+        return self._taken(size)
+
+    def readline(self) -> bytes:
+        while not (size := self._received.find(b"\n", 0, _LONGEST_LINE) + 1):
+            if len(self._received) >= _LONGEST_LINE:
+                raise self.abort(_TOO_MUCH)
+            self._receive()
+        return self._taken(size)
+
+    def _receive(self) -> None:
+        octets = self.sock.recv(_RECEIVED_AT_ONCE)
+        self._received += octets
+        self._left -= len(octets)
+        if not octets:
+            raise self.abort("the server hung up")
+        if self._left < 0:
+            raise self.abort(_TOO_MUCH)
+        if time.monotonic() > self._end:
+            raise self.abort("the server takes too long")
+
+    def _taken(self, size: int) -> bytes:
+        octets = bytes(self._received[:size])
+        del self._received[:size]
+        return octets
 
     def command(self, name: str, *words: str) -> Any:
         """A command that imaplib has no method for; its untagged answers."""
@@ -72,20 +120,23 @@ class ImapClient:
     ) -> None:
         """``largest`` are the octets of the largest message that will be asked for."""
         self._host = host
+        self._is_quiet = False
         with self._translated():
-            self._imap = _Bounded(host, port, ssl_context=context, timeout=timeout)
-        self._imap.longest = 2 * largest + _SLACK
+            # sizes that servers tell are not exact, and several small messages come at once
+            self._imap = _Bounded(host, port, context, timeout, 2 * largest + _SLACK)
 
     def login(self, user: str, password: str) -> None:
         """AUTHENTICATE PLAIN where the server has it, or LOGIN. AuthenticationFailed."""
         try:
-            with self._translated():
+            with self._command():
                 try:
                     if "AUTH=PLAIN" in self._imap.capabilities:
                         secret = b"\0".join([b"", user.encode(), password.encode()])
                         self._imap.authenticate("PLAIN", lambda _: secret)
-                    else:
+                    elif (user + password).isascii():
                         self._imap.login(user, password)
+                    else:
+                        raise InvalidInput(f"{self._host} knows passwords in ASCII only")
                 except imaplib.IMAP4.abort:
                     raise
                 except imaplib.IMAP4.error:
@@ -96,7 +147,7 @@ class ImapClient:
 
     def folders(self) -> list[Listed]:
         """All folders of the user's own, and subscribed names that are none, as \\NonExistent."""
-        with self._translated():
+        with self._command():
             capabilities = self._capabilities()
             told = {"LIST-EXTENDED", "SPECIAL-USE"} <= capabilities
             words = ("RETURN", "(SPECIAL-USE)") if told else ()
@@ -118,27 +169,27 @@ class ImapClient:
 
     def examine(self, raw: bytes) -> tuple[int, int]:
         """Select a folder to be read only: its UIDVALIDITY and UIDNEXT. InvalidInput: refused."""
-        with self._translated():
+        with self._command():
             kind, _ = self._imap.select(_quoted(raw), readonly=True)
             if kind != "OK":
                 raise InvalidInput(f"{self._host} does not let this folder be read")
             uidvalidity, uidnext = (self._number(name) for name in ("UIDVALIDITY", "UIDNEXT"))
             if not uidnext:
                 status = self._imap.command("STATUS", _quoted(raw), "(UIDNEXT)")
-                found = re.search(rb"UIDNEXT ([0-9]+)", b" ".join(_flat(status)))
-                uidnext = int(found[1]) if found else 2**32
-        return uidvalidity, uidnext
+                found = re.search(rb"UIDNEXT ([0-9]{1,10})", b" ".join(_flat(status)))
+                uidnext = int(found[1]) if found else _NO_UID
+        return uidvalidity, min(uidnext, _NO_UID)
 
     def count(self, raw: bytes) -> int | None:
         """How many messages a folder has; None where that is not told."""
-        with self._translated():
+        with self._command():
             try:
                 status = self._imap.command("STATUS", _quoted(raw), "(MESSAGES)")
             except imaplib.IMAP4.abort:
                 raise
-            except imaplib.IMAP4.error:
+            except (imaplib.IMAP4.error, InvalidInput):
                 return None
-        found = re.search(rb"MESSAGES ([0-9]+)", b" ".join(_flat(status)))
+        found = re.search(rb"MESSAGES ([0-9]{1,10})", b" ".join(_flat(status)))
         return int(found[1]) if found else None
 
     def envelopes(self, first: int, last: int) -> list[Envelope]:
@@ -161,12 +212,17 @@ class ImapClient:
         return found
 
     def close(self) -> None:
-        """Log out, if the server still listens."""
-        with suppress(imaplib.IMAP4.error, OSError):
-            self._imap.logout()
+        """Log out, if the server still listens; not in the middle of an answer."""
+        with suppress(imaplib.IMAP4.error, OSError, ValueError):
+            if self._is_quiet:
+                self._imap.sock.settimeout(_GOODBYE_SECONDS)
+                self._imap.begin(_GOODBYE_SECONDS)
+                self._imap.logout()
+            else:
+                self._imap.shutdown()
 
     def _fetch(self, uids: str, items: str) -> Iterator[dict[str, Any]]:
-        with self._translated():
+        with self._command():
             kind, data = self._imap.uid("FETCH", uids, items)
             if kind != "OK":
                 raise Unavailable(f"{self._host} refused to give messages")
@@ -214,6 +270,16 @@ class ImapClient:
         return _integer(data[0]) or 0 if data and data[0] else 0
 
     @contextmanager
+    def _command(self) -> Iterator[None]:
+        """Say something, and wait for what comes of it."""
+        with self._translated():
+            self._is_quiet = False
+            self._imap.untagged_responses.clear()  # what nobody asked for would pile up
+            self._imap.begin(COMMAND_SECONDS)
+            yield
+            self._is_quiet = True
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
@@ -224,7 +290,9 @@ class ImapClient:
             ) from None
         except imaplib.IMAP4.abort:
             raise Unavailable(f"{self._host} ended the connection") from None
-        except imaplib.IMAP4.error:
+        except TimeoutError:
+            raise Unavailable(f"{self._host} does not answer") from None
+        except (imaplib.IMAP4.error, ValueError):
             raise Unavailable(f"{self._host} answers as no IMAP server does") from None
         except OSError as error:
             raise Unavailable(

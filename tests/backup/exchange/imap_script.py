@@ -4,13 +4,13 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mailsrv.tls import make_self_signed
 
-Answer = Callable[[bytes, bytes], bytes | None]
+Answer = Callable[[bytes, bytes], bytes | Iterable[bytes] | None]
 """From the command's tag and the rest of its line to the octets to send; None hangs up."""
 
 
@@ -56,4 +56,5 @@ class ScriptedServer:
                 answer = self._answer(tag, rest)
                 if answer is None:
                     return
-                secure.sendall(answer)
+                for piece in [answer] if isinstance(answer, bytes) else answer:
+                    secure.sendall(piece)

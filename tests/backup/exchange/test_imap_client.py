@@ -1,12 +1,21 @@
 """A client of servers that may say anything."""
 
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from mailsrv.backup.exchange import imap_client
+from mailsrv.backup.exchange.formats.layouts import levels_of
+from mailsrv.backup.exchange.formats.paths import paths
 from mailsrv.backup.exchange.formats.values import Found, Skipped
 from mailsrv.backup.exchange.imap_client import ImapClient, _parsed, _responses
 from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
+from mailsrv.backup.exchange.importing import our_name
 from mailsrv.errors import AuthenticationFailed, InvalidInput, Unavailable
 from mailsrv.mailbox.values import Flags
 from tests.backup.exchange.imap_script import ScriptedServer
@@ -18,7 +27,7 @@ class ScriptCase(SynchronousTestCase):
     """``answers`` are untagged answers by the beginning of a command; what is missing is OK."""
 
     def setUp(self) -> None:
-        self.answers: dict[bytes, bytes | None] = {
+        self.answers: dict[bytes, bytes | Iterator[bytes] | None] = {
             b"CAPABILITY": b"* CAPABILITY IMAP4rev1 LITERAL+ NAMESPACE SPECIAL-USE\r\n",
             b"NAMESPACE": b'* NAMESPACE (("INBOX." ".")) (("~" ".")) NIL\r\n',
             b"LIST": b'* LIST (\\HasNoChildren) "." INBOX\r\n',
@@ -27,27 +36,33 @@ class ScriptCase(SynchronousTestCase):
         self.server = ScriptedServer(Path(self.mktemp()), self.answer)
         self.addCleanup(self.server.close)
 
-    def answer(self, tag: bytes, rest: bytes) -> bytes | None:
+    def answer(self, tag: bytes, rest: bytes) -> bytes | Iterator[bytes] | None:
         for start, untagged in self.answers.items():
             if rest.startswith(start):
-                if untagged is None:
-                    return None
+                if untagged is None or not isinstance(untagged, bytes):
+                    return untagged
                 if untagged.startswith(b"!"):
                     return tag + b" " + untagged[1:] + b"\r\n"
                 return untagged + tag + b" OK done\r\n"
         return tag + b" OK done\r\n"
 
-    def client(self) -> ImapClient:
+    def client(self, timeout: float = 10) -> ImapClient:
         client = ImapClient(
             "localhost", self.server.port, verified(self.server.ca), LARGEST, timeout=10
         )
         self.addCleanup(client.close)
         client.login("user", 'pass"word')
+        client._imap.sock.settimeout(timeout)
         return client
 
-    def source(self) -> ImapSource:
+    def source(self, timeout: float = 10) -> ImapSource:
         address = Address("user", "localhost", self.server.port)
-        return ImapSource(self.client(), address, LARGEST, lambda _: 0)
+        return ImapSource(self.client(timeout), address, LARGEST, lambda _: 0)
+
+    def refused(self, timeout: float = 10) -> str:
+        """Why no messages come."""
+        with contextlib.closing(self.source(timeout)) as source:
+            return str(self.assertRaises(Unavailable, list, source.messages()))
 
 
 class ClientTests(ScriptCase):
@@ -121,12 +136,80 @@ class HostileTests(ScriptCase):
         self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n"
         self.answers[b"UID FETCH 1:1"] = b"* 1 FETCH (UID 1 RFC822.SIZE 5)\r\n"
         self.answers[b"UID FETCH 1 "] = b"* 1 FETCH (UID 1 BODY[] {99999999999}\r\nxxxx"
-        self.assertRaises(Unavailable, list, self.source().messages())
+        self.refused()
+
+    def test_never_answers(self) -> None:
+        self.answers[b"EXAMINE"] = iter(())
+        self.assertEqual(self.refused(timeout=0.3), "localhost does not answer")
+
+    def test_an_answer_that_drips(self) -> None:
+        def drips() -> Iterator[bytes]:
+            while True:
+                yield b"* OK and so on\r\n"
+                time.sleep(0.01)
+
+        self.patch(imap_client, "COMMAND_SECONDS", 0.5)
+        self.answers[b"EXAMINE"] = drips()
+        self.refused()
+
+    def test_answers_without_end(self) -> None:
+        self.patch(imap_client, "_BESIDE_BODIES", 1024 * 1024)
+        for what in (b"* 1 EXISTS\r\n", b"* OK ", b"* 1 FETCH (X {9}\r\n" + b"x" * 9):
+            self.answers[b"EXAMINE"] = itertools.repeat(what * 1000)
+            self.refused()
+
+    def test_what_nobody_asked_for_does_not_pile_up(self) -> None:
+        self.answers[b"STATUS"] = b"* 1 EXISTS\r\n" * 1000
+        client = self.client()
+        for _ in range(3):
+            client.count(b"INBOX")
+        self.assertEqual(len(client._imap.untagged_responses["EXISTS"]), 1000)
+
+    def test_sizes_of_literals_that_are_wrong(self) -> None:
+        self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n"
+        self.answers[b"UID FETCH 1:1"] = b"* 1 FETCH (UID 1 RFC822.SIZE 5)\r\n"
+        for size in (b"900", b"9" * 5000):
+            self.answers[b"UID FETCH 1 "] = b"* 1 FETCH (UID 1 BODY[] {%b}\r\nxxxxx)\r\n" % size
+            self.refused(timeout=0.3)
+
+    def test_a_string_that_does_not_end(self) -> None:
+        self.assertEqual(_parsed([b'"' + b'\\"' * 100_000]), [b'"' * 100_000])
+
+    def test_a_goodbye_in_the_middle(self) -> None:
+        self.answers[b"EXAMINE"] = b"* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT 2] ok\r\n"
+        self.answers[b"UID FETCH 1:1"] = b"* BYE enough\r\n"
+        self.assertEqual(self.refused(), "localhost ended the connection")
+
+    def test_any_octets_are_no_more_than_unavailable(self) -> None:
+        dice = random.Random(4)
+        words = (
+            b'* ( ) " \\ {3} {99} ~ OK NO BYE LIST FETCH UID BODY[] FLAGS 7 [ ] + \xff \x00'.split()
+        )
+        for _ in range(40):
+            for name in (b"LIST", b"LSUB", b"NAMESPACE", b"EXAMINE", b"STATUS", b"UID FETCH"):
+                said = b" ".join(dice.choices(words, k=dice.randrange(9)))
+                self.answers[name] = dice.choice((b"* ", b"")) + said + b"\r\n"
+            client = self.client(timeout=0.05)
+            with contextlib.suppress(Unavailable), contextlib.closing(client):
+                source = ImapSource(client, Address("user", "localhost", 1), LARGEST, lambda _: 0)
+                source.folders()
+                list(itertools.islice(source.messages(), 10))
+
+    def test_folders_that_lead_elsewhere(self) -> None:
+        names = (b"../../up", b"..", b"/etc/passwd", b"a/../b", b"~root", b"C:\\x", b"a//b")
+        listed = [b'* LIST () "/" {%d}\r\n%b\r\n' % (len(one), one) for one in names]
+        odd = b'* LIST () "/" {6}\r\na\r\nb\0c\r\n'
+        self.answers[b"LIST"] = b"".join(listed) + odd
+        self.answers[b"NAMESPACE"] = b'* NAMESPACE (("" "/")) NIL NIL\r\n'
+        source = self.source()
+        found = paths([our_name(one.name) for one in source.folders()])
+        for levels in found.values():
+            self.assertEqual(levels_of("/".join(levels)), levels)
+        self.assertEqual(len(found), len(names) + 1)
 
     def test_hangs_up(self) -> None:
         self.answers[b"EXAMINE"] = None
-        error = self.assertRaises(Unavailable, list, self.source().messages())
-        self.assertEqual(str(error), "localhost ended the connection")
+        self.assertEqual(self.refused(), "localhost ended the connection")
 
     def test_nonsense(self) -> None:
         self.answers[b"LIST"] = b"* LIST (((((\r\n* LIST\r\n* LIST ) ( ) x\r\n* 1 FETCH \x00\r\n"

@@ -11,7 +11,7 @@ manifest has its whole name.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 LEVEL_OCTETS = 200
@@ -26,7 +26,7 @@ _ENDING = re.compile(r"\.(?=(?:sbd|mbox|jsonl|eml|msf)\Z)", re.IGNORECASE)
 _CUT = "%~"
 
 
-def paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def paths(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """For each folder's name the names of directories, one a level; no two are alike."""
     known: dict[str, tuple[str, ...]] = {"": ()}
     taken: dict[tuple[tuple[str, ...], str], str] = {}
