@@ -1,5 +1,6 @@
 """``mailsrv export`` and ``mailsrv import``: mail is taken away and brought, beside the server."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,10 +100,10 @@ def import_(context: Context, address: str, source: str, ca: Path | None) -> Non
     with _open(context, address) as (mine, _):
         largest = context.settings.limits.message_size
         opened = _source(mine, source, ca, largest)
-        total = [one.messages for one in opened.folders()]
-        known = sum(one or 0 for one in total) if total and None not in total else None
         target = Target(mine.mailbox, mine.alias.id, mine.usages, mine.changed)
         try:
+            total = [one.messages for one in opened.folders()]
+            known = sum(one or 0 for one in total) if total and None not in total else None
             with MessagesBar(known, quiet=context.output.as_json) as bar:
                 done = Import(target, opened, largest, bar).run()
         finally:
@@ -137,12 +138,32 @@ def _open(context: Context, address: str) -> Iterator[tuple[OpenedBeside, str]]:
     known = mailboxes.alias(address)
     password = ask(f"Main password of {known.address}")
     try:
-        with mailboxes.open(known.address, password, None) as mine:
+        with _interruptible(), mailboxes.open(known.address, password, None) as mine:
             yield mine, password
-    except KeyboardInterrupt:
-        raise Unavailable(AGAIN) from None
     except Elsewhere as error:
         raise InvalidInput(f"{known.address} is {error}: run this there") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the work as a crash would, and what it comes to is one line: Unavailable."""
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except BaseException:
+        if came:  # libraries that it comes in the middle of fail with errors of their own
+            raise Unavailable(AGAIN) from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _directory(context: Context, mine: OpenedBeside, form: str, target: Path) -> Exported:

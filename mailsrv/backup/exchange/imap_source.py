@@ -55,7 +55,10 @@ class Address(NamedTuple):
             raise expected
         if ":" in user:
             raise InvalidInput(f"{expected}: the password is asked for")
-        return cls(unquote(user), host, port)
+        user = unquote(user)
+        if not user.isprintable():
+            raise expected
+        return cls(user, host, port)
 
 
 def verified(ca: Path | None) -> ssl.SSLContext:

@@ -267,6 +267,7 @@ class AddressTests(SynchronousTestCase):
             "imaps://a@b/INBOX",
             "imaps://a@b:x/",
             "imaps://a@/",
+            "imaps://a%0D%0AX%20LOGOUT@b/",
         ):
             self.assertRaises(InvalidInput, Address.parse, url)
         error = self.assertRaises(InvalidInput, Address.parse, "imaps://a:secret@b/")
