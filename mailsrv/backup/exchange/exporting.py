@@ -128,6 +128,7 @@ class Export:
     def _begin(self) -> None:
         names = {path.name for path in self._root.iterdir()} - {f"{PARTIAL}.new"}
         if MANIFEST in names:
+            (self._root / PARTIAL).unlink(missing_ok=True)  # a run that was killed at its very end
             raise InvalidInput(
                 f"{self._root}: this export is complete; expected an empty directory"
             )

@@ -87,6 +87,9 @@ class Import:
             self._progress(self._name(found.folder), read, octets)
             self._take(found)
         self._flush()
+        # a run that was killed may have stored what it did not count
+        self._target.usages.measure(self._target.alias, self._target.mailbox)
+        self._target.usages.flush()
         return self.done
 
     def _settle(self) -> None:

@@ -159,6 +159,15 @@ class ResumingTests(BoxCase):
         error = self.assertRaises(InvalidInput, self.bring, mine, "cut")
         self.assertIn("cut short", str(error))
 
+    def test_killed_at_the_very_end(self) -> None:
+        mine = self.filled()
+        self.export(mine, "eml", "out")
+        (self.base / "out" / PARTIAL).write_text("{}")
+        error = self.assertRaises(InvalidInput, self.export, mine, "eml", "out")
+        self.assertIn("complete", str(error))
+        self.export(mine, "eml", "other")
+        self.assert_equal_trees("out", "other")
+
     def test_one_at_a_time(self) -> None:
         mine = self.filled()
 

@@ -85,6 +85,12 @@ class ResumingTests(BoxCase):
         self.bring(mine, "out")
         self.assertEqual(held(box), before)
 
+    def test_what_a_killed_run_did_not_count(self) -> None:
+        mine = self.box()
+        mine.mailbox.append("INBOX", [NewMessage(b"one", Flags(), DATE)])
+        self.bring(mine, Given(found(b"one")))
+        self.assertEqual(self.world.directory.usage(mine.alias.id).octets, 3)
+
     def test_usage_is_known_at_the_end(self) -> None:
         mine = self.filled()
         self.export(mine, "eml", "out")
