@@ -30,10 +30,10 @@ class CrashTests(SynchronousTestCase):
             check=False,
         )
         self.assertEqual(done.returncode, 0, done.stderr[-3000:])
-        self.assertGreater(int(done.stdout), 3)
+        self.assertGreater(int(done.stdout), 2)
 
     def test_export_killed_at_each_step(self) -> None:
-        self.killed("export", 401)
+        self.killed("export", 601)
 
     def test_import_killed_at_each_step(self) -> None:
-        self.killed("import", 601)
+        self.killed("import", 901)
