@@ -14,6 +14,7 @@ from mailsrv.backup.exchange.formats.index import Format
 from mailsrv.backup.exchange.formats.values import Source
 from mailsrv.backup.exchange.importing import Import, Imported, Target
 from mailsrv.backup.exchange.opening import MailboxSource, is_mailbox, open_source
+from mailsrv.backup.restore_sources import key_of
 from mailsrv.cli.beside import beside
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
@@ -21,7 +22,6 @@ from mailsrv.cli.passwords import ask
 from mailsrv.cli.progress import MessagesBar
 from mailsrv.cli.sizes import spoken
 from mailsrv.errors import AuthenticationFailed, Elsewhere, InvalidInput, Unavailable, WrongKey
-from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.outgoing import open_copy, snapshot
 from mailsrv.store.beside import OpenedBeside
@@ -191,10 +191,8 @@ def _source(mine: OpenedBeside, source: str, ca: Path | None, largest: int) -> S
 def _mailbox(path: Path) -> MailboxSource:
     """Another mailbox file, by the password that it had."""
     password = ask(f"Password of {path.name}")
-    with path.open("rb") as file:
-        salt = file.read(SALT_LENGTH)
     try:
-        return MailboxSource(open_copy(path, derive_file_key(password, salt), now))
+        return MailboxSource(open_copy(path, key_of(path, password), now))
     except WrongKey:
         raise AuthenticationFailed(f"{path} does not open with this password") from None
 

@@ -23,7 +23,6 @@ from mailsrv.backup.exchange.formats.index import (
     Manifest,
     replace_file,
     sync_files,
-    sync_folder,
     write_manifest,
 )
 from mailsrv.backup.exchange.formats.layouts import LAYOUTS
@@ -31,7 +30,7 @@ from mailsrv.backup.exchange.formats.values import FolderWriter, Mail, Position
 from mailsrv.errors import InvalidInput, MailboxBusy
 from mailsrv.mailbox.outgoing import View
 from mailsrv.mailbox.values import Folder
-from mailsrv.store.volume import naming
+from mailsrv.store.volume import naming, sync_folder
 
 PARTIAL = "mailsrv-export.partial"
 """The file that says how far an export is."""

@@ -21,6 +21,7 @@ from mailsrv.backup.exchange.formats.values import Mail
 from mailsrv.errors import BackupDamaged
 from mailsrv.mailbox.keywords import acceptable
 from mailsrv.mailbox.values import DATE, SYSTEM_FLAGS, Flags
+from mailsrv.store.volume import sync_folder
 
 MANIFEST = "mailsrv-export.json"
 
@@ -190,12 +191,3 @@ def prune(root: Path, levels: tuple[str, ...]) -> None:
     with suppress(OSError):
         for depth in range(len(levels), 0, -1):
             root.joinpath(*levels[:depth]).rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a directory on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
