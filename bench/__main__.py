@@ -2,14 +2,15 @@
 
 server: one process, and beside it what plain apsw needs; link: the store over a link beside the
 store itself; workers: more than one process; sessions: memory of idle ones; live: mail that comes
-in at one process for a client of another; exchange: exports and imports.
+in at one process for a client of another; exchange: exports and imports; shipping: what a point
+in time costs; backup: backups and restores, and what others notice of them.
 """
 
 import argparse
 
 from rich.console import Console
 
-from bench import exchange, link, live, server, sessions, workers
+from bench import backup, exchange, link, live, server, sessions, shipping, workers
 
 PARTS = {
     "server": server.run,
@@ -18,6 +19,8 @@ PARTS = {
     "sessions": sessions.run,
     "live": live.run,
     "exchange": exchange.run,
+    "shipping": shipping.run,
+    "backup": backup.run,
 }
 
 
@@ -28,6 +31,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run of workers")
     parser.add_argument("--rounds", type=int, default=3, help="of each that alternates")
     parser.add_argument("--sessions", type=int, default=1000, help="that are idle")
+    parser.add_argument(
+        "--megabytes", type=int, nargs="*", default=[10, 1000], help="of the mailboxes of backup"
+    )
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:

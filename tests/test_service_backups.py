@@ -5,19 +5,25 @@ import email.policy
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 from prometheus_client import CollectorRegistry
 from twisted.trial.unittest import TestCase
 
-from mailsrv.backup.copies import list_copies
+from mailsrv.backup import verification
+from mailsrv.backup.copies import list_copies, remove_copy
 from mailsrv.backup.daily import Daily
+from mailsrv.backup.layout import CopyManifest
 from mailsrv.backup.metrics import Metrics
 from mailsrv.backup.schedule import slot_after
-from mailsrv.errors import BackupStoreFailed, InvalidInput, Unavailable
+from mailsrv.backup.verification import Copies
+from mailsrv.directory.values import BackupRecord
+from mailsrv.errors import BackupDamaged, BackupStoreFailed, InvalidInput, NoSuchBackup, Unavailable
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.service import backups
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
 from mailsrv.settings import Backup, Settings
@@ -63,8 +69,17 @@ class BackupsCase(StoreCase):
         self.daily = Daily(
             world.directory, world.volume, FakeStores(self.objects), self.backup, self.now
         )
-        self.watch = Watch(settings, world.directory, self.store, metrics, reactor, self.now)
-        return Backups(self.store, self.backup, lambda: self.daily, self.watch, metrics, reactor)
+        self.watch = Watch(settings, self.store, metrics, reactor, self.now)
+        self.verification = Verification(settings, metrics, reactor, self.now)
+        return Backups(
+            self.store,
+            self.backup,
+            lambda: self.daily,
+            self.watch,
+            self.verification,
+            metrics,
+            reactor,
+        )
 
     async def stopped(self) -> None:
         if self.objects.wait is not None:
@@ -114,6 +129,19 @@ class ScheduleTests(BackupsCase):
         await until(lambda: self.copies() == 1)
         self.store.logout(access)
         self.assertEqual(self.daily.directory.backup(self.alias).problem, None)
+
+    async def test_of_mailboxes_whose_backups_are_kept_nowhere(self) -> None:
+        """Domains with buckets have them, whatever is configured for all others."""
+        self.daily.stores.default = None
+        self.later(days=3)
+        access = await self.enter()
+        await self.fails(InvalidInput, self.store.back_up(access))
+        await until(lambda: not self.service._looking)
+        self.assertFalse(self.service._schedule.knows(self.alias))
+        self.assertEqual(self.world.directory.backup(self.alias), BackupRecord())
+        self.daily.stores.default = self.objects
+        self.later(seconds=30)
+        await until(lambda: self.copies() == 1)
 
     async def test_after_a_change_of_the_password(self) -> None:
         access = await self.enter()
@@ -285,6 +313,77 @@ class AlarmTests(BackupsCase):
         await self.fails(BackupStoreFailed, self.store.back_up(access))
         await until(lambda: self.watch._alarms._last is not None)
         self.assertEqual(self.watch._alarms._told, set())
+
+
+class VerificationTests(BackupsCase):
+    async def verified(self, **time: float) -> None:
+        """Time passes, and backups are looked at."""
+        await until(lambda: self.verification._step is None)
+        self.moment += timedelta(**time)
+        self.verification.look()
+        await until(lambda: self.verification._step is None)
+
+    def outcomes(self) -> list[float | None]:
+        return [
+            self.sample("mailsrv_backup_verifications_total", outcome=outcome)
+            for outcome in ("good", "damaged", "failed")
+        ]
+
+    async def test_each_once_in_its_time(self) -> None:
+        await self.store.back_up(await self.enter())
+        for _ in range(3):
+            await self.verified(days=10)
+        self.assertEqual(self.outcomes(), [1, 0, 0])
+        await self.verified(days=30)
+        self.assertEqual(self.outcomes(), [2, 0, 0])
+
+    async def test_one_that_has_rotted(self) -> None:
+        access = await self.enter()
+        await self.store.back_up(access)
+        self.store.logout(access)
+        (name,) = [one for one in self.objects.names() if one.endswith(".sqlite")]
+        path = self.objects.root / name
+        octets = bytearray(path.read_bytes())
+        octets[5000] ^= 1
+        path.write_bytes(octets)
+        await self.verified(days=30)
+        self.assertEqual(self.outcomes(), [0, 1, 0])
+        record = self.world.directory.backup(self.alias)
+        self.assertIn("are not those that were put there", record.problem)
+        self.watch.look()
+        await until(lambda: self.sample("mailsrv_backup_failing") == 1)
+        # nothing has changed in the mailbox, and still another copy is made
+        await self.store.back_up(await self.enter())
+        self.assertEqual(self.copies(), 2)
+        self.assertIsNone(self.world.directory.backup(self.alias).problem)
+
+    async def test_a_store_that_refuses_is_asked_again(self) -> None:
+        await self.store.back_up(await self.enter())
+        self.objects.refuses = {"get"}
+        await self.verified(days=30)
+        self.assertEqual(self.outcomes(), [0, 0, 1])
+        self.assertIsNone(self.world.directory.backup(self.alias).problem)
+        self.objects.refuses = set()
+        await self.verified(hours=1)
+        self.assertEqual(self.outcomes(), [1, 0, 1])
+
+    async def test_one_that_is_removed_while_it_is_fetched(self) -> None:
+        access = await self.enter()
+        await self.store.back_up(access)
+        (manifest,) = list_copies(self.objects, self.alias)
+        copies = Copies(self.daily, self.world.directory.alias_by_id(self.alias))
+        with mock.patch.object(verification, "fetch_copy", side_effect=NoSuchBackup("gone")):
+            self.assertRaises(BackupDamaged, copies.verify, None, None)
+            await self.store.back_up(access)
+            fetch = mock.Mock(side_effect=lambda *_: self._removed(manifest))
+            with mock.patch.object(verification, "fetch_copy", fetch):
+                self.assertRaises(
+                    NoSuchBackup, copies.verify, datetime.fromisoformat(manifest.taken), None
+                )
+
+    def _removed(self, manifest: CopyManifest) -> None:
+        remove_copy(self.objects, manifest)
+        raise NoSuchBackup("gone")
 
 
 class NoCaseTests(TestCase):

@@ -1,6 +1,7 @@
 """The janitor erases what is due, and goes on with what could not be finished."""
 
 import imaplib
+import os
 import smtplib
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +88,20 @@ class JanitorTests(TestCase):
         await until(lambda: looked.call_count > seen + 3)
         self.assertEqual(len(self.directory.aliases()), 2)
         self.assertEqual(self.said, [])
+
+    async def test_what_a_killed_command_left(self) -> None:
+        volume = self.world.volume
+        left = volume.mailbox("0" * 24)
+        lock = volume.mailboxes / f"{left.stem}.lock"
+        self.patch(erasing, "FULL_LOOK_SECONDS", 0.05)
+        service = self.start(timedelta(0))
+        await until(lambda: service._revision is not None)
+        for path in (left, lock):
+            path.touch()
+            os.utime(path, (0, 0))
+        await until(lambda: not left.exists() and not lock.exists())
+        kept = self.scene.files_of(self.scene.ids(self.world, OTHER))
+        self.assertEqual(kept, self.kept)
 
     async def test_a_store_that_refuses_is_asked_again_and_again(self) -> None:
         self.scene.folder.refuses = {"remove"}

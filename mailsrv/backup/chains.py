@@ -53,8 +53,8 @@ def list_chains(store: IObjectStore, alias: str) -> list[Chain]:
             continue
         chain = (found.mailbox, found.chain)
         octets[chain] += stored.octets
-        pieces[chain] += found.kind == "frames"
-        if found.kind == "base.json":
+        pieces[chain] += found.is_segment
+        if found.is_manifest:
             bases[chain].append(layout.decode_base(store.read(stored.name)))
     listed = [
         Chain(
@@ -96,43 +96,38 @@ def prune(store: IObjectStore, alias: str, since: datetime, current: str) -> int
     The chain that is ``current`` stays, and with it chains that began later than ``since``: their
     bases may be under way. BackupStoreFailed.
     """
-    names: dict[tuple[str, str], list[layout.ChainObject]] = defaultdict(list)
-    bases: list[BaseManifest] = []
+    bases = sorted(_bases(store, alias), key=lambda one: one.milliseconds)
+    old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
+    gone, needed = old[:-1], old[-1:] + bases[len(old) :]
+    # manifests first: what has none is not restored from
+    removed = store.remove([one.manifest_name for one in gone])
+    removed += store.remove([one.name for one in gone])
+    first: dict[str, int] = {}
+    for base in needed:
+        first[base.chain] = min(base.first, first.get(base.chain, base.first))
+    young = layout.stamp(since)
+
+    def is_useless(name: str) -> bool:
+        found = layout.chain_object(name)
+        if found is None:
+            return False
+        if found.chain in first:
+            return found.number < first[found.chain]
+        return found.chain != current and found.chain < young
+
+    useless = [one.name for one in store.list(layout.logs_of(alias)) if is_useless(one.name)]
+    return removed + store.remove(useless)
+
+
+def _bases(store: IObjectStore, alias: str) -> Iterator[BaseManifest]:
     for stored in store.list(layout.logs_of(alias)):
         found = layout.chain_object(stored.name)
-        if found is not None:
-            names[found.mailbox, found.chain].append(found)
-            if found.kind == "base.json":
-                bases.append(layout.decode_base(store.read(stored.name)))
-    bases.sort(key=lambda one: one.milliseconds)
-    old = [one for one in bases if one.milliseconds <= _milliseconds(since)]
-    needed: dict[tuple[str, str], int] = {}
-    for base in old[-1:] + bases[len(old) :]:
-        chain = (base.mailbox, base.chain)
-        needed[chain] = min(base.first, needed.get(chain, base.first))
-    young = layout.stamp(since)
-    removed = 0
-    for chain, objects in names.items():
-        if chain in needed or (chain[1] != current and chain[1][: len(young)] < young):
-            first = needed.get(chain)
-            gone = [one for one in objects if first is None or one.number < first]
-            removed += store.remove(_in_order(alias, gone))
-    return removed
-
-
-def _in_order(alias: str, objects: list[layout.ChainObject]) -> Iterator[str]:
-    """Manifests first: what has none is not restored from."""
-    for one in sorted(objects, key=lambda one: (one.kind != "base.json", one.number)):
-        prefix = layout.chain_of(alias, one.mailbox, one.chain)
-        yield f"{prefix}{one.number:010}.{one.kind}"
+        if found is not None and found.is_manifest:
+            yield layout.decode_base(store.read(stored.name))
 
 
 def _base_for(store: IObjectStore, alias: str, moment: datetime) -> BaseManifest:
-    bases = [
-        layout.decode_base(store.read(stored.name))
-        for stored in store.list(layout.logs_of(alias))
-        if (found := layout.chain_object(stored.name)) is not None and found.kind == "base.json"
-    ]
+    bases = list(_bases(store, alias))
     if not bases:
         raise NoSuchBackup("no changes of this mailbox were shipped: it has no point in time")
     old = [one for one in bases if one.milliseconds <= _milliseconds(moment)]
@@ -153,26 +148,23 @@ def _verify(base: BaseManifest, path: Path) -> None:
 def _replay(
     store: IObjectStore, base: BaseManifest, limit: int, target: Path, part: Path
 ) -> RestoredLog:
-    captured, reached = 0, base.milliseconds
+    number, frame, reached = base.first, 0, base.milliseconds
     with target.open("r+b") as file:
         replay = Replay(file)
         for segment in _segments(store, base, part):
-            if captured and segment.first != captured + 1:
+            if number > base.first and segment.first != frame + 1:
                 raise BackupDamaged("the chain of this mailbox's log has a gap")
-            wanted = [
-                mark
-                for mark in segment.marks
-                if mark.milliseconds <= limit or mark.frame <= base.frames
-            ]
+            # what a base needs was committed up to the time that it counts from
+            wanted = [mark for mark in segment.marks if mark.milliseconds <= limit]
             if wanted:
                 replay.apply(segments.frames(part, wanted[-1].frame - segment.first + 1))
-                captured = wanted[-1].frame
                 reached = max(reached, wanted[-1].milliseconds)
             if len(wanted) < len(segment.marks):
                 break
-        if captured < base.frames:
+            number, frame = segment.number + 1, segment.last
+        if number < base.until:
             raise BackupDamaged(
-                f"the base needs frames up to {base.frames}, and those up to {captured} are there"
+                f"{base.name}: needs segments up to {base.until - 1}, and {number} is not there"
             )
         replay.finish()
         octets = file.seek(0, 2)

@@ -58,6 +58,12 @@ def find_copy(store: IObjectStore, alias_id: str, mailbox: str, taken: str) -> C
     return None
 
 
+def has_manifest(store: IObjectStore, manifest: CopyManifest) -> bool:
+    """Whether this manifest is there. BackupStoreFailed."""
+    name = manifest.manifest_name
+    return any(one.name == name for one in store.list(name))
+
+
 def copy_at(copies: list[CopyManifest], moment: datetime | None) -> CopyManifest:
     """The newest of these that is not younger than ``moment`` (None: of all). NoSuchBackup."""
     limit = None if moment is None else iso(moment)

@@ -7,8 +7,7 @@ of one mailbox always differ. Blocking, any thread.
 """
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,30 +27,36 @@ from mailsrv.backup.copies import (
 from mailsrv.backup.generations import Generations, kept
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest, copies_of, iso
-from mailsrv.directory.directory import Alias, BackupRecord, Directory
+from mailsrv.directory.directory import Alias, BackupRecord, BackupStanding, Directory
 from mailsrv.errors import (
-    DiskFull,
     InvalidInput,
     MailboxBusy,
     MailsrvError,
     NoSuchAlias,
     NoSuchBackup,
+    Unavailable,
 )
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.settings import Backup
-from mailsrv.store.volume import Volume, naming
+from mailsrv.store.volume import Volume, naming, octets_of, require_room
 
 FOLDER = "backups.tmp"
 """In the data directory: copies on their way to the store."""
 
-MARGIN = 64 * 1024 * 1024
-"""Octets that a copy leaves free on the disk."""
+TURN_PATIENCE = 0.5
+"""Seconds to wait for the turn of an alias: who looks for leftovers has it for a moment."""
 
 _BY_NAME = re.compile(r"([0-9a-f]{24}(?:-[a-z]+)?)\..+")
 
 log = Logger()
+
+
+def turns(volume: Volume) -> Volume:
+    """Whose locks are held while backups are made: that of an alias from before its mailbox is
+    copied until nothing of it is on its way any more."""
+    return Volume(volume.base, volume.base / FOLDER)
 
 
 class IStores(Protocol):
@@ -61,6 +66,9 @@ class IStores(Protocol):
 
     def of(self, alias: Alias) -> IObjectStore | None:
         """Where they are put; None where no backups are made."""
+
+    def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
+        """Those of these whose backups are kept anywhere."""
 
     def everywhere(self, alias: Alias) -> list[IObjectStore]:
         """Where they may be: that, and where they were put before."""
@@ -95,7 +103,7 @@ class Daily:
         self.backup = backup
         self.now = now
         self.folder = volume.base / FOLDER
-        self._turns = Volume(volume.base, self.folder)
+        self._turns = turns(volume)
 
     def prepare(self) -> None:
         """Make the folder, and remove from it what a crash left, of which nobody is at work."""
@@ -105,6 +113,18 @@ class Daily:
         for name in {found[1] for found in map(_BY_NAME.fullmatch, names) if found}:
             with suppress(MailboxBusy), self.place(name):
                 pass  # which removes what is there
+
+    def standings(self, aliases: Sequence[str]) -> list[BackupStanding]:
+        """How the backups of these stand, of those that are to be backed up."""
+        return self.stores.kept(self.directory.backup_standings(aliases))
+
+    def all_standings(self, primary: str) -> list[BackupStanding]:
+        """The same of all of a primary."""
+        return self.stores.kept(self.directory.all_backup_standings(primary))
+
+    def pending(self, primary: str) -> list[BackupStanding]:
+        """The same of those of a primary of which a backup is wanted, or failed."""
+        return self.stores.kept(self.directory.pending_backups(primary))
 
     def begin(self, alias_id: str, pause: timedelta | None = None) -> "Turn":
         """Have the turn of this alias, which ``Turn.end`` gives back. No key is needed yet.
@@ -118,7 +138,7 @@ class Daily:
         if store is None:
             raise InvalidInput("no backups are made of this mailbox: see [backup] of the settings")
         with ExitStack() as stack:
-            path = stack.enter_context(self.place(alias_id))
+            path = stack.enter_context(self.place(alias_id, TURN_PATIENCE))
             record = self.directory.backup(alias_id)
             if record.failed is not None:
                 # rather than after the work of a copy, while it refuses
@@ -133,13 +153,13 @@ class Daily:
 
     def failed(self, alias_id: str, error: MailsrvError) -> None:
         """Note that a backup could not be made, and why."""
-        self.directory.note_backup_failed(alias_id, f"{type(error).__name__}: {error}")
+        self.directory.note_backup_failed(alias_id, str(error))
 
     @contextmanager
-    def place(self, name: str) -> Iterator[Path]:
+    def place(self, name: str, patience: float = 0) -> Iterator[Path]:
         """A path for a copy on its way, which is nobody else's and gone at the end. MailboxBusy."""
         path = self.folder / f"{name}.sqlite"
-        with self._turns.exclusive(name, patience=0):
+        with self._turns.exclusive(name, patience):
             try:
                 yield path
             finally:
@@ -174,7 +194,7 @@ class Turn:
         if self._since is not None and record.taken is not None and record.taken >= self._since:
             self._recent = True
             return False
-        _require_room(mailbox.path, daily.folder)
+        require_room(daily.folder, octets_of(mailbox.path))
         taken = self._moment()
         made = snapshot.take(mailbox, key, self._path)
         self._manifest = CopyManifest(
@@ -191,15 +211,19 @@ class Turn:
     def keep(self) -> Outcome:
         """Bring the copy into the store, or see that the last one is there, and note it.
 
-        BackupStoreFailed; NoSuchBackup when the last copy has gone from the store: then it is
+        BackupStoreFailed; Unavailable, and nothing is kept, when the turn has ended meanwhile;
+        NoSuchBackup when the last copy has gone from the store: then it is
         noted that another one is wanted; NoSuchAlias, and nothing is kept, when it was erased.
         """
         made = self._manifest
         if made is None:
             return self._unchanged()
         put_copy(self._store, self._path, made)
-        if not self.ended:
-            self._note(made)
+        if self.ended:
+            # nobody waits for what is on its way any more: by now the alias may have been erased
+            remove_copy(self._store, made)
+            raise Unavailable("the backup was given up")
+        self._note(made)
         return Outcome("taken", made.taken, made.octets)
 
     def prune(self) -> int:
@@ -257,13 +281,3 @@ class Turn:
             return taken
         last = datetime.fromisoformat(self._record.taken)
         return iso(last + timedelta(seconds=1))
-
-
-def _require_room(mailbox: Path, folder: Path) -> None:
-    """DiskFull where a copy of the file would fill the disk."""
-    needed = MARGIN + sum(
-        path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists()
-    )
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DiskFull(f"{folder}: a copy needs {needed} octets of free disk, there are {free}")

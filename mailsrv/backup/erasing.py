@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from mailsrv.backup.daily import turns
 from mailsrv.backup.interfaces import IObjectStore, StoredObject
 from mailsrv.backup.layout import of_alias
 from mailsrv.backup.stores import BackupStores
@@ -29,6 +30,9 @@ LOCK = "erasing"
 
 LEFTOVER_AGE = timedelta(days=1)
 """A transfer that began so long ago is not under way any more."""
+
+TURN_PATIENCE = 5.0
+"""Seconds to wait for a backup of the alias that is under way."""
 
 _AT_ONCE = 1000
 """Objects that are listed, then removed: no store of objects lists more in one answer."""
@@ -271,8 +275,19 @@ class _Run:
         return found
 
     def _remove_backups(self, stores: Stores) -> None:
-        for store in stores(self._erasure):
-            self._try(partial(self._remove_objects, store))
+        with ExitStack() as stack:
+            self._try(partial(self._take_turn, stack))
+            for store in stores(self._erasure):
+                self._try(partial(self._remove_objects, store))
+
+    def _take_turn(self, stack: ExitStack) -> None:
+        """Nothing must be on its way to a store when that was emptied for the last time."""
+        held = turns(self._volume)
+        held.prepare()
+        try:
+            stack.enter_context(held.exclusive(self._erasure.alias, TURN_PATIENCE))
+        except MailboxBusy:
+            raise MailboxBusy("a backup of it is being made: it is removed later") from None
 
     def _remove_objects(self, store: IObjectStore) -> None:
         total = Removed()
@@ -281,7 +296,9 @@ class _Run:
                 total += part
                 if self._stopping.is_set():
                     raise Unavailable("the server is shutting down")
-            # what a crash left of transfers, and the folders that it stood in
+            # what a crash left of transfers, and the folders that it stood in; of this alias all,
+            # whatever the clock of the store says
+            store.tidy(self._now() + LEFTOVER_AGE, of_alias(self._erasure.alias))
             store.tidy(self._now() - LEFTOVER_AGE)
         finally:
             self._backups.append(RemovedBackups(str(store), total))

@@ -55,8 +55,9 @@ class IObjectStore(Interface):
         A bucket does not say which were missing: there they count too.
         """
 
-    def tidy(before: datetime) -> int:
+    def tidy(before: datetime, prefix: str = "") -> int:
         """Remove what transfers left that began before then and were broken off; how many.
 
-        No object is touched. BackupStoreFailed.
+        No object is touched. ``prefix`` limits it to names below a folder, a/b/ for example.
+        BackupStoreFailed.
         """

@@ -5,12 +5,12 @@ left. Nothing here tells whose mailbox it is to who does not have the directory:
 
     mailboxes/ALIAS/copies/20261123T101500Z-FILE.sqlite      a whole mailbox by itself
     mailboxes/ALIAS/copies/20261123T101500Z-FILE.json        its manifest
-    mailboxes/ALIAS/logs/FILE/20261123T101500Z-1a2b3c4d/     a chain: every page that was written
-                                     0000000001.frames       since its beginning, in pieces
-                                     0000000001.base.sqlite  the file, to apply them to from 1 on
-                                     0000000001.base.json    its manifest
-                                     0000000002.frames
-                                     ...                     there may be later bases
+    mailboxes/ALIAS/logs/FILE/20261123T101500Z-1a2b3c4d/  a chain: all pages that were written
+                            0000000001.frames                since its beginning, in pieces
+                            0000000001-5e6f7a8b.base.sqlite  the file, to apply them to from 1 on
+                            0000000001-5e6f7a8b.base.json    its manifest
+                            0000000002.frames
+                            ...                              there may be later bases
 """
 
 import re
@@ -31,7 +31,7 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _CHAIN = r"\A[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z"
 _CHAIN_OBJECT = re.compile(
     r"mailboxes/[0-9a-f]{24}/logs/([0-9a-f]{24})/([0-9]{8}T[0-9]{6}Z-[0-9a-f]{8})/"
-    r"([0-9]{10})\.(frames|base\.sqlite|base\.json)"
+    r"([0-9]{10})(?:\.frames|-[0-9a-f]{8}\.base\.(?:sqlite|json))"
 )
 _COPY = re.compile(r"mailboxes/([0-9a-f]{24})/copies/([0-9]{8}T[0-9]{6}Z)-([0-9a-f]{24})\.json")
 
@@ -61,15 +61,16 @@ class CopyManifest(msgspec.Struct, frozen=True, kw_only=True):
 class BaseManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Of a mailbox file as it lay there while others wrote, to which a chain's frames belong.
 
-    It is a mailbox once segments from ``first`` on have been applied up to frame ``frames`` of the
-    chain: then as it was ``milliseconds`` after 1970 UTC. ``sha256`` is of the object.
+    It is a mailbox once segments from ``first`` on have been applied, all before ``until``: then
+    as it was ``milliseconds`` after 1970 UTC. ``sha256`` is of the object, ``token`` in its name.
     """
 
     alias: ObjectId
     mailbox: ObjectId
     chain: Annotated[str, Meta(pattern=_CHAIN)]
+    token: Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
     first: int
-    frames: Octets
+    until: int
     milliseconds: Octets
     octets: Octets
     sha256: Digest
@@ -86,17 +87,26 @@ class BaseManifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _stem(self) -> str:
-        return f"{chain_of(self.alias, self.mailbox, self.chain)}{self.first:010}"
+        return f"{chain_of(self.alias, self.mailbox, self.chain)}{self.first:010}-{self.token}"
 
 
 class ChainObject(NamedTuple):
     """What the name of an object says that belongs to a chain."""
 
+    name: str
     mailbox: str
     chain: str
     number: int
-    kind: str
-    """"frames", "base.sqlite" or "base.json"."""
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a piece of the chain."""
+        return self.name.endswith(".frames")
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it is the manifest of a base."""
+        return self.name.endswith(".json")
 
 
 def encode_manifest(manifest: msgspec.Struct) -> bytes:
@@ -148,7 +158,7 @@ def segment(alias: str, mailbox: str, chain: str, number: int) -> str:
 def chain_object(name: str) -> ChainObject | None:
     """What belongs to a chain, by its name; None for any other object."""
     found = _CHAIN_OBJECT.fullmatch(name)
-    return found and ChainObject(found[1], found[2], int(found[3]), found[4])
+    return found and ChainObject(name, found[1], found[2], int(found[3]))
 
 
 def is_copy_manifest(name: str) -> bool:

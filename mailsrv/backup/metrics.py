@@ -31,6 +31,12 @@ class Metrics:
             "Times that a store of backups refused, or did not answer.",
             registry=registry,
         )
+        self.verifications = Counter(
+            "mailsrv_backup_verifications",
+            "Newest copies that were fetched and compared: good, damaged, or failed to come.",
+            ["outcome"],
+            registry=registry,
+        )
         self.removed = Counter(
             "mailsrv_backup_copies_removed", "Copies that are no longer kept.", registry=registry
         )
@@ -51,5 +57,7 @@ class Metrics:
         )
         for outcome in ("taken", "unchanged", "recent", "failed"):
             self.outcomes.labels(outcome)
+        for outcome in ("good", "damaged", "failed"):
+            self.verifications.labels(outcome)
         for step in ("copy", "keep"):
             self.seconds.labels(step)

@@ -21,10 +21,12 @@ def parse_moment(text: str, now: datetime) -> datetime:
             moment = min(day + timedelta(days=1, seconds=-1), max(now, day))
         else:
             moment = datetime.fromisoformat(text)
+        known = moment.tzinfo is not None
+        moment = moment.astimezone(UTC)
     except (OverflowError, ValueError):
         raise InvalidInput(expected) from None
-    if moment.tzinfo is None:
+    if not known:
         raise InvalidInput(f"{expected}: without Z or an offset it may mean several moments")
     if moment > now:
         raise InvalidInput(f"--at: {text} has not come yet: now it is {iso(now)}")
-    return moment.astimezone(UTC)
+    return moment

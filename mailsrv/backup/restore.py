@@ -19,18 +19,16 @@ from contextlib import contextmanager
 import attrs
 
 from mailsrv.backup.restore_sources import Fetched, Source, key_of
+from mailsrv.backup.verification import open_and_verify
 from mailsrv.directory.directory import Alias, MailboxRecord
 from mailsrv.errors import (
     AliasDisabled,
     AlreadyExists,
     AuthenticationFailed,
-    InvalidInput,
     MailboxDamaged,
     MailboxMissing,
     MailboxMoved,
-    MessageTooLarge,
     SchemaMismatch,
-    SealBroken,
     StorageFailed,
     WrongKey,
 )
@@ -42,19 +40,16 @@ from mailsrv.keys.sealing import generate_key_pair
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.restored import highest_uidvalidity, prepare
-from mailsrv.mailbox.snapshot import verify
 from mailsrv.store.authentication import Opened
 from mailsrv.store.changing import MAIN_LABEL, Changing, NewPassword
-from mailsrv.store.merge import INBOX
-from mailsrv.store.waiting import WaitingFiles, unpack
+from mailsrv.store.merge import copy_in
+from mailsrv.store.volume import require_room
+from mailsrv.store.waiting import WaitingFiles
 
 TodaysPassword = Callable[[], str | None]
 """Asks for today's main password, when the backup has another one; None: it is lost."""
 
 _UNREADABLE = (MailboxDamaged, MailboxMissing, SchemaMismatch, StorageFailed, WrongKey)
-
-_AT_ONCE = 100
-"""Waiting messages that are listed at a time."""
 
 
 @attrs.frozen
@@ -146,25 +141,25 @@ class Restore(Changing):
             try:
                 self._authentication.with_password(alias.address, password, None)
             except AuthenticationFailed:
-                raise _wrong_password() from None
+                raise _wrong_password(source) from None
 
     @contextmanager
     def _fetched(self, source: Source, password: str) -> Iterator[_Draft]:
         """The backup as a file on the volume, open and read whole, that goes at the end."""
         self._volume.prepare()
+        # what comes, and the file that is made of it
+        require_room(self._volume.mailboxes, 2 * source.octets)
         file_id = object_id(self._now())
         path = self._volume.mailbox(file_id)
         with self._volume.exclusive(file_id):
             try:
                 try:
-                    fetched = source.fetch(path)
+                    fetched = source.fetch(path, password)
                     key = key_of(path, password)
-                    # one of an older version has to be mended before it can be checked
-                    Mailbox.open(path, key, self._now).close()
-                    verify(path, key)
+                    open_and_verify(path, key, self._now)
                     mailbox = Mailbox.open(path, key, self._now)
                 except WrongKey:
-                    raise _wrong_password() from None
+                    raise _wrong_password(source) from None
                 with mailbox:
                     yield _Draft(mailbox, fetched)
             finally:
@@ -175,8 +170,20 @@ class Restore(Changing):
         try:
             self._authentication.with_password(alias.address, password, None)
         except AuthenticationFailed:
-            return today()
+            return self._checked(alias, today())
         return password
+
+    def _checked(self, alias: Alias, main: str | None) -> str | None:
+        if main is not None:
+            try:
+                self._authentication.with_password(alias.address, main, None)
+            except AuthenticationFailed:
+                raise AuthenticationFailed(
+                    f"this is not the main password ({MAIN_LABEL}) of {alias.address} today, and "
+                    "nothing was changed: where it is lost, --password-lost makes the backup's "
+                    "the main password again"
+                ) from None
+        return main
 
     def _replace(
         self,
@@ -214,7 +221,8 @@ class Restore(Changing):
             pair = current.key_pair if current.key_pair[1] != own else None
         elif record is None or record.public_key != own:
             pair = generate_key_pair()
-        brought = self._bring_in(alias, mailbox) if pair is not None else 0
+        # nothing is taken away: until the switch it is not certain that this file will be used
+        brought = copy_in(self._files, mailbox, alias.id) if pair is not None else 0
         prepare(mailbox, current.uidvalidity if current is not None else 0, pair)
         return (own if pair is None else pair[1]), brought
 
@@ -274,7 +282,7 @@ class Restore(Changing):
         self, alias: Alias, draft: _Draft, former: MailboxRecord | None, *, set_password: bool
     ) -> Restored:
         usage, fetched = draft.mailbox.usage(), draft.fetched
-        self._directory.set_usage(alias.id, usage.octets, usage.messages)
+        self._directory.set_usage(alias.id, usage.octets, usage.messages, usage.recoverable)
         return Restored(
             address=alias.address,
             taken=fetched.taken if fetched is not None else None,
@@ -298,32 +306,9 @@ class Restore(Changing):
         with files.open(public_key) as waiting:
             return waiting.count()
 
-    def _bring_in(self, alias: Alias, mailbox: Mailbox) -> int:
-        """Copy what waits for the mailbox's own pair into its INBOX; how many messages.
 
-        Nothing is taken away: until the switch it is not certain that the mailbox will be used.
-        """
-        private_key, public_key = mailbox.keys()
-        files = self._files
-        if not files.exist(public_key):
-            return 0
-        count, after = 0, ""
-        with files.open(public_key) as waiting:
-            while entries := waiting.listing(after, _AT_ONCE):
-                after = entries[-1].delivery_id
-                for entry in entries:
-                    for row in waiting.rows([entry.delivery_id]):
-                        try:
-                            message = unpack(private_key, alias.id, *row[:3])
-                            mailbox.append(INBOX, [message])
-                        except (InvalidInput, MessageTooLarge, SealBroken):
-                            continue  # it stays where it is, as does all the rest
-                        count += 1
-        return count
-
-
-def _wrong_password() -> WrongKey:
+def _wrong_password(source: Source) -> WrongKey:
     return WrongKey(
-        "this password does not open the backup, and nothing was changed: expected the main "
-        f"password ({MAIN_LABEL}) of the time when it was made; app passwords open no files"
+        f"this password does not open {source.name}, and nothing was changed: expected the main "
+        f"password ({MAIN_LABEL}) of that time; app passwords open no files"
     )

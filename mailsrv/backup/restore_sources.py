@@ -21,7 +21,7 @@ from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.keys.filekey import SALT_LENGTH, FileKey, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.rekey import copy_under_new_key
-from mailsrv.store.volume import Volume, naming
+from mailsrv.store.volume import Volume, naming, octets_of
 
 
 class Source(Protocol):
@@ -31,8 +31,18 @@ class Source(Protocol):
     def mailbox(self) -> str | None:
         """Id of the file that it is a backup of, where that is known before it is here."""
 
-    def fetch(self, path: Path) -> "Fetched | None":
+    @property
+    def name(self) -> str:
+        """What its owner calls it, in a sentence."""
+
+    @property
+    def octets(self) -> int:
+        """How large it will be, where that is known before it is here; else 0."""
+
+    def fetch(self, path: Path, password: str, /) -> "Fetched | None":
         """Write it to a new file at ``path``; what it is, if that is known.
+
+        ``password`` is its owner's, where it has to be opened for that.
 
         NoSuchBackup, BackupDamaged, BackupStoreFailed, DiskFull and what opening a mailbox raises;
         nothing is left then.
@@ -163,7 +173,20 @@ class FromStore:
     def mailbox(self) -> str | None:
         return self.backups.mailbox
 
-    def fetch(self, path: Path) -> Fetched:
+    @property
+    def name(self) -> str:
+        # a chain of the log has one password from its beginning on
+        copy, newest = self.backups.copy, self.backups.newest
+        if copy is None or copy.manifest.taken != newest:
+            return f"the changes shipped since {newest}"
+        return f"the backup of {newest}"
+
+    @property
+    def octets(self) -> int:
+        copy = self.backups.copy
+        return 0 if copy is None else copy.manifest.octets
+
+    def fetch(self, path: Path, _password: str) -> Fetched:
         return self.backups.fetch(path)
 
 
@@ -174,7 +197,16 @@ class FromFile:
     path: Path
     mailbox: str | None = None
 
-    def fetch(self, path: Path) -> None:
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def octets(self) -> int:
+        with naming(self.path):
+            return octets_of(self.path)
+
+    def fetch(self, path: Path, _password: str) -> None:
         """With the log beside it, if there is one: it may be a copy of a file that was in use."""
         made: list[Path] = []
         try:
@@ -195,12 +227,19 @@ class FromArchive:
 
     volume: Volume
     mailbox: str
-    password: str = attrs.field(repr=False)
     now: Callable[[], datetime]
 
-    def fetch(self, path: Path) -> None:
+    @property
+    def name(self) -> str:
+        return f"the archived file {self.mailbox}"
+
+    @property
+    def octets(self) -> int:
+        return octets_of(self.volume.mailbox(self.mailbox))
+
+    def fetch(self, path: Path, password: str) -> None:
         source = self.volume.mailbox(self.mailbox)
-        key = key_of(source, self.password)
+        key = key_of(source, password)
         # not copied octet by octet: a session that has not ended yet may be writing
         with Mailbox.open(source, key, self.now) as mailbox:
             copy_under_new_key(mailbox, path, key)

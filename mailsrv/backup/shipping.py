@@ -11,8 +11,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Hashable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -60,8 +59,11 @@ class ShippingLimits:
     """How long a mailbox is waited for whose writer is at work."""
 
     first_pause: float = 2.0
-    longest_pause: float = 600.0
+    longest_pause: float = 60.0
     """Between attempts at a store that fails."""
+
+    longest_base_pause: float = 3600.0
+    """Between attempts at a base."""
 
 
 @attrs.define
@@ -99,12 +101,16 @@ class Shipper:
         self._problem = problem
         self._limits = limits
         self._octets: dict[Path, int] = {}
-        self._pauses: dict[int | Path, _Pause] = {}
+        self._making: LogKeeper | None = None
+        self._pauses: dict[Hashable, _Pause] = {}
 
     def recover(self) -> None:
-        """Take up what an earlier process left. Before mailboxes are opened, or later."""
-        for file_id in self._keepers.left():
-            self._keepers.of(self._mailbox(file_id))
+        """Take up what an earlier process left, while mailboxes may be in use already."""
+        for file_id, spool in self._keepers.spools():
+            state, path = spool.load(), self._mailbox(file_id)
+            unfinished = state.chain and (state.closed is None or state.writing)
+            if unfinished or not path.exists() or spool.waiting():
+                self._keepers.of(path)
 
     def pending(self) -> list[LogKeeper]:
         """Mailboxes to be shipped, or forgotten when there is nothing more to be done."""
@@ -112,11 +118,18 @@ class Shipper:
 
     def ship(self, keeper: LogKeeper) -> None:
         """Capture what was written to one mailbox and upload it; or wait for its store."""
-        with keeper.uploading, suppress(MailboxBusy):
+        if self._pausing((keeper.path, "ship")):
+            return
+        with keeper.uploading:
             try:
                 self._ship(keeper)
-            except BackupStoreFailed as error:
+            except MailboxBusy:
+                return
+            except MailsrvError as error:
+                self._pause((keeper.path, "ship"), self._limits.longest_pause)
                 self._report(keeper, str(error))
+            else:
+                self._pauses.pop((keeper.path, "ship"), None)
 
     def base_due(self) -> LogKeeper | None:
         """A mailbox that needs a copy of its file, if there is one."""
@@ -126,8 +139,12 @@ class Shipper:
         return None
 
     def make_base(self, keeper: LogKeeper) -> bool:
-        """Copy the file of one mailbox and upload it. False when that failed or was no use."""
+        """Copy the file of one mailbox and upload it. False when that failed or was no use.
+
+        One at a time.
+        """
         copy = keeper.spool.folder / "base.new"
+        self._making = keeper
         try:
             made = self._make_base(keeper, copy)
         except (MailsrvError, OSError) as error:
@@ -137,11 +154,12 @@ class Shipper:
             self._report(keeper, f"no base for a point in time: {sentence}")
             made = False
         finally:
+            self._making = None
             copy.unlink(missing_ok=True)
         if made:
             self._pauses.pop(keeper.path, None)
         else:
-            self._pause(keeper.path)
+            self._pause(keeper.path, self._limits.longest_base_pause)
         return made
 
     # Segments
@@ -157,6 +175,7 @@ class Shipper:
         ]
         if waiting:
             waiting = self._upload(keeper, state, waiting)
+        self._note_shipped(keeper, state, waiting)
         self._octets[keeper.path] = sum(_size(one.path) for one in waiting)
         self._cap(keeper, waiting)
         if not waiting:
@@ -175,26 +194,31 @@ class Shipper:
         try:
             for one in waiting:
                 file_id = keeper.path.stem
-                store.put(layout.segment(state.alias, file_id, one.chain, one.number), one.path)
+                name = layout.segment(state.alias, file_id, one.chain, one.number)
+                store.put(name, one.path)
+                self._take_back(store, state.alias, [name])
                 one.path.unlink(missing_ok=True)
                 left.remove(one)
         except BackupStoreFailed as error:
-            self._pause(id(store))
+            self._pause(id(store), self._limits.longest_pause)
             self._report(keeper, str(error))
         else:
             self._pauses.pop(id(store), None)
-        done = [one.number for one in waiting if one not in left and one.chain == state.chain]
-        if done:
+        return left
+
+    def _note_shipped(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> None:
+        left = [one.number for one in waiting if one.chain == state.chain]
+        shipped = min(left, default=state.number)
+        if state.chain and state.shipped != shipped:
             with keeper.held() as capture:
                 if capture.state.chain == state.chain:
-                    capture.update(shipped=done[-1] + 1)
-        return left
+                    capture.update(shipped=shipped)
 
     def _cap(self, keeper: LogKeeper, waiting: list[Waiting]) -> None:
         """Let no store that is away fill the volume."""
         limits = self._limits
         mine = self._octets[keeper.path]
-        if mine <= limits.spool_octets and sum(self._octets.values()) <= limits.volume_octets:
+        if mine <= limits.spool_octets and sum(list(self._octets.values())) <= limits.volume_octets:
             return
         if not mine:
             return
@@ -209,7 +233,7 @@ class Shipper:
         """Forget what is closed and shipped, and remove what belongs to a file that is gone."""
         gone = not keeper.path.exists()
         waits = self._is_due(keeper.state) and keeper.path not in self._pauses
-        if not keeper.is_open and (gone or not waits):
+        if not keeper.is_open and keeper is not self._making and (gone or not waits):
             self._keepers.forget(keeper, remove=gone)
             self._octets.pop(keeper.path, None)
             self._pauses.pop(keeper.path, None)
@@ -227,11 +251,13 @@ class Shipper:
     def _make_base(self, keeper: LogKeeper, copy: Path) -> bool:
         alias = self._alias_of(keeper.path.stem)
         store = None if alias is None else self._store_of(alias)
-        if alias is None or store is None:
+        if alias is None or store is None or self._pausing(id(store)):
             return False
         if not keeper.state.chain:
             name = f"{layout.stamp(self._now())}-{secrets.token_hex(4)}"
             if not keeper.begin(name, alias):
+                if keeper.problem:
+                    raise Unavailable(keeper.problem)
                 return False
         with keeper.held() as capture:
             start = capture.begin_base()
@@ -241,8 +267,9 @@ class Shipper:
             alias=alias,
             mailbox=keeper.path.stem,
             chain=start.chain,
+            token=secrets.token_hex(4),
             first=start.number,
-            frames=end.captured,
+            until=end.number,
             milliseconds=end.milliseconds,
             octets=octets,
             sha256=sha256,
@@ -250,6 +277,8 @@ class Shipper:
         store.put(manifest.name, copy)
         self._ship_all(keeper, start.chain, end)
         store.write(manifest.manifest_name, layout.encode_manifest(manifest))
+        if self._take_back(store, alias, [manifest.manifest_name, manifest.name]):
+            return False
         with keeper.held() as capture:
             if capture.state.chain == start.chain:
                 capture.update(
@@ -279,14 +308,20 @@ class Shipper:
 
     # Behind both
 
-    def _pausing(self, what: int | Path) -> bool:
+    def _take_back(self, store: IObjectStore, alias: str, names: list[str]) -> bool:
+        """Remove what was put, if the alias was erased meanwhile: nobody would do so later."""
+        erased = self._store_of(alias) is None
+        if erased:
+            store.remove(names)
+        return erased
+
+    def _pausing(self, what: Hashable) -> bool:
         pause = self._pauses.get(what)
         return pause is not None and self._seconds() < pause.until
 
-    def _pause(self, what: int | Path) -> None:
-        limits = self._limits
+    def _pause(self, what: Hashable, longest: float) -> None:
         before = self._pauses.get(what)
-        seconds = min(before.seconds * 2, limits.longest_pause) if before else limits.first_pause
+        seconds = min(before.seconds * 2, longest) if before else self._limits.first_pause
         self._pauses[what] = _Pause(seconds, self._seconds() + seconds)
 
     def _report(self, keeper: LogKeeper, sentence: str) -> None:

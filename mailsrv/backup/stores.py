@@ -5,13 +5,14 @@ it: servers share the directory, not their secrets.
 """
 
 import threading
+from collections.abc import Sequence
 
 import attrs
 import msgspec
 
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.objects import open_bucket, open_store
-from mailsrv.directory.directory import Alias, Directory, DomainBucket
+from mailsrv.directory.directory import Alias, BackupStanding, Directory, DomainBucket
 from mailsrv.errors import BackupStoreFailed, SealBroken
 from mailsrv.settings import Backup, BucketPlace
 from mailsrv.store.secret import ServerSecret
@@ -58,6 +59,13 @@ class BackupStores:
                 opened = _Open(known, open_bucket(known.place, secret))
                 self._open[domain] = opened
             return opened.store
+
+    def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
+        """Those of these whose backups are kept anywhere, if only in a bucket of their domain."""
+        if self.default is not None:
+            return list(standings)
+        domains = {one.domain for one in self._directory.buckets()}
+        return [one for one in standings if one.domain in domains]
 
     def everywhere(self, alias: Alias) -> list[IObjectStore]:
         """Where backups of this alias may be: some were made before its domain had a bucket."""

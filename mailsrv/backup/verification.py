@@ -4,19 +4,30 @@ Without one: that the store gives back the octets that it got, and that they loo
 What turns out to be damaged is noted, so that the operator hears of it and another copy is made.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 import attrs
 
-from mailsrv.backup.copies import copy_at, damaged_manifests, fetch_copy, list_copies
+from mailsrv.backup.copies import (
+    copy_at,
+    damaged_manifests,
+    fetch_copy,
+    has_manifest,
+    list_copies,
+)
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest
+from mailsrv.backup.restore_sources import key_of
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import BackupDamaged, MailboxDamaged, NoSuchBackup, WrongKey
-from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
+from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import snapshot
+from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.shape import check_shape
+from mailsrv.store.volume import require_room
 
 
 @attrs.frozen
@@ -33,6 +44,15 @@ class Verified:
 
     manifest: CopyManifest
     opened: bool
+
+
+def open_and_verify(path: Path, key: FileKey, now: Callable[[], datetime]) -> snapshot.Snapshot:
+    """Read all of a copy, wherever it came from. It is brought to today's version before.
+
+    WrongKey, MailboxDamaged, SchemaMismatch.
+    """
+    Mailbox.open(path, key, now).close()
+    return snapshot.verify(path, key)
 
 
 class Copies:
@@ -88,15 +108,18 @@ class Copies:
     def _check(self, kept: Kept, password: str | None) -> None:
         manifest = kept.manifest
         with self._daily.place(f"{self._id}-verify") as path:
+            require_room(self._daily.folder, manifest.octets)
             try:
                 fetch_copy(kept.store, manifest, path)
                 check_shape(path)
                 if password is None:
                     return
-                with path.open("rb") as file:
-                    key = derive_file_key(password, file.read(SALT_LENGTH))
-                found = snapshot.verify(path, key)
+                key = key_of(path, password)
+                digest = snapshot.digest_of(path, key)
+                found = open_and_verify(path, key, self._daily.now)
             except NoSuchBackup:
+                if not has_manifest(kept.store, manifest):
+                    raise  # removed meanwhile, as one that is no longer kept
                 raise BackupDamaged(f"{manifest.name}: only its manifest is there") from None
             except WrongKey:
                 raise WrongKey(
@@ -105,5 +128,5 @@ class Copies:
                 ) from None
             except MailboxDamaged as error:
                 raise BackupDamaged(f"{manifest.name}: {error}") from None
-            if (found.digest.hex(), found.messages) != (manifest.digest, manifest.messages):
+            if (digest.hex(), found.messages) != (manifest.digest, manifest.messages):
                 raise BackupDamaged(f"{manifest.name}: it holds something else than it should")

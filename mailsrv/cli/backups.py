@@ -62,7 +62,7 @@ def _list_all(context: Context) -> None:
         }
         for one in context.directory.all_backup_standings()
     ]
-    columns = ("address", "state", "taken", "checked", "wanted_since", "problem")
+    columns = ("address", "state", "taken", "problem")
     context.output.rows(rows, columns, "No mailboxes yet.")
 
 
@@ -86,7 +86,7 @@ def _list_copies(context: Context, address: str) -> None:
             "messages": one.manifest.messages,
             "password": "today's"
             if current is not None and one.manifest.mailbox == current.id
-            else "a former one",
+            else "that of then",
             "mailbox": one.manifest.mailbox,
         }
         for one in copies.all()

@@ -95,7 +95,7 @@ def show(context: Context, domain: str | None) -> None:
         "access_key_id",
         "secret_known",
     )
-    context.output.rows(rows, columns, "No bucket: backups go where [backup] says.")
+    context.output.rows(rows, columns, f"No bucket: backups go where {plain('[backup]')} says.")
 
 
 @bucket.command("remove")

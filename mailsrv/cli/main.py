@@ -5,8 +5,10 @@ a database, and the server notices within a second what changed in it.
 """
 
 import errno
+import io
 import os
 import pwd
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -145,6 +147,8 @@ def _options_first(args: list[str]) -> list[str]:
 def main(ctx: click.Context, config: Path | None, as_json: bool) -> None:
     """A mail server whose every mailbox is an encrypted SQLite file."""
     os.umask(0o077)
+    if not sys.stdin:  # closed by who runs this: then there is nobody to ask
+        sys.stdin = io.TextIOWrapper(io.BytesIO())
     context = Context(config, Output(as_json))
     ctx.obj = context
     ctx.call_on_close(context.close)

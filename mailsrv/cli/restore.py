@@ -97,21 +97,21 @@ def _restore_one(
     chosen: tuple[str | None, Path | None, str | None],
 ) -> None:
     known = context.directory.alias(address)
-    make = _source(context, known, chosen)
+    source = _source(context, known, chosen)
     line = Line(context.output.as_json)
 
     def today() -> str | None:
         line.end()
         return None if password_lost else ask(f"Main password of {known.address} today")
 
-    password = ask(f"Main password of {known.address} when the backup was made")
+    password = ask(f"Main password of {known.address} that opens {source.name}")
     restorer = Restore(context.directory, _volume(context), now, context.settings.link.name)
     line.say("Fetching and checking the backup")
     try:
         if into is not None:
-            done = restorer.restore_into(into, make(password), password)
+            done = restorer.restore_into(into, source, password)
         else:
-            done = restorer.restore(known.address, make(password), password, today)
+            done = restorer.restore(known.address, source, password, today)
     finally:
         line.end()
     _say(context, done)
@@ -119,26 +119,23 @@ def _restore_one(
 
 def _source(
     context: Context, known: Alias, chosen: tuple[str | None, Path | None, str | None]
-) -> Callable[[str], Source]:
-    """What makes the source once the password is known; what cannot be is said before."""
+) -> Source:
     moment, file, archived = chosen
     if file is not None:
         if not file.is_file():
             raise InvalidInput(f"{file}: expected the file of a backup")
-        downloaded = FromFile(file)
-        return lambda _: downloaded
+        return FromFile(file)
     if archived is not None:
         former = [one.id for one in context.directory.archived_mailboxes(known.id)]
         if archived not in former:
             names = ", ".join(former) or "none"
             raise InvalidInput(f"--archived: expected one of {names}, got {archived}")
-        return lambda password: FromArchive(_volume(context), archived, password, now)
+        return FromArchive(_volume(context), archived, now)
     stores = _stores(context)(known)
     if not stores:
         raise InvalidInput("backup.to: backups are kept nowhere: --file takes a downloaded one")
     wanted = now() if moment is None else parse_moment(moment, now())
-    kept = FromStore(Backups.of(stores, known.id, wanted))
-    return lambda _: kept
+    return FromStore(Backups.of(stores, known.id, wanted))
 
 
 def _volume(context: Context) -> Volume:

@@ -68,6 +68,14 @@ class Mailboxes(Part):
             found = connection.execute(select(table.c.id).where(table.c.id == mailbox_id)).first()
         return found is not None
 
+    def alias_of_mailbox(self, mailbox_id: str) -> str | None:
+        """Return the alias (ObjectID) that has this as its current file; None for any other."""
+        table = schema.mailbox
+        current = (table.c.id == mailbox_id, table.c.state == schema.CURRENT)
+        with self._database.reading() as connection:
+            found = connection.execute(select(table.c.alias_id).where(*current)).first()
+        return None if found is None else found[0]
+
     def archived_mailboxes(self, alias_id: str) -> list[MailboxRecord]:
         """Return the files that starting over left, oldest first."""
         table = schema.mailbox

@@ -185,3 +185,7 @@ class BackupStanding(msgspec.Struct, frozen=True):
     mailbox: str
     created: str
     record: BackupRecord
+
+    @property
+    def domain(self) -> str:
+        return self.address.rpartition("@")[2]

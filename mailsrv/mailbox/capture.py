@@ -66,7 +66,7 @@ class Capture:
         self.spool = spool
         self.state = State(boot=boot)
         self.problem = ""
-        """Why the last chain ended."""
+        """Why the last chain ended, or could not begin."""
 
         self.end = 0
         """Committed frames in the log."""
@@ -193,6 +193,7 @@ class Capture:
 
         ``opened`` says whether connections are open, so that the committed frames are known.
         """
+        self.problem = ""
         with self._breaking():
             header, empty = self._log.header(), not self._log.octets()
             if opened:

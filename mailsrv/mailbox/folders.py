@@ -168,12 +168,15 @@ def rename(writer: Writer, old: str, new: str) -> None:
 
 
 def renumber(writer: Writer) -> None:
-    """Give every folder another UIDVALIDITY: its UIDs may stand for other messages by now."""
+    """Give every folder another UIDVALIDITY: its UIDs may stand for other messages by now.
+
+    And so another id, which may not outlive that (rfc8474:160).
+    """
     connection = writer.connection
     for (folder_id,) in sql.rows(connection, "SELECT id FROM folder ORDER BY id"):
         connection.execute(
-            "UPDATE folder SET uidvalidity = ? WHERE id = ?",
-            (_next_uidvalidity(writer), folder_id),
+            "UPDATE folder SET uidvalidity = ?, object_id = ? WHERE id = ?",
+            (_next_uidvalidity(writer), object_id(writer.moment), folder_id),
         )
 
 

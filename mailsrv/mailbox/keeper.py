@@ -173,6 +173,8 @@ class LogKeeper:
         if not self._turns.acquire(timeout=seconds):
             raise MailboxBusy("another writer holds the mailbox")
         try:
+            if self._over:
+                raise MailboxBusy("the mailbox has another keeper now")
             yield self._capture
         finally:
             if not self._connections:
@@ -244,12 +246,13 @@ class LogKeepers:
                 keeper = self._keepers[path.stem] = LogKeeper(capture)
             return keeper
 
-    def left(self) -> list[str]:
-        """Names (without suffix) of the mailbox files of which something is on the volume."""
+    def spools(self) -> list[tuple[str, Spool]]:
+        """What is on the volume, by the names (without suffix) of the mailbox files."""
         try:
-            return sorted(path.name for path in self._folder.iterdir() if path.is_dir())
+            names = sorted(path.name for path in self._folder.iterdir() if path.is_dir())
         except FileNotFoundError:
-            return []
+            names = []
+        return [(name, Spool(self._folder / name)) for name in names]
 
     def forget(self, keeper: LogKeeper, *, remove: bool = False) -> None:
         """Keep no more of a mailbox that is closed than what is on the volume, or not even that."""

@@ -300,14 +300,6 @@ class Mailbox(Recovery):
         with self.reading() as connection:
             return content_digest(connection)
 
-    def renumber(self) -> None:
-        """Give every folder a new UIDVALIDITY, on disk: the file came from a backup.
-
-        Messages that came since then had UIDs that will be given out again (rfc9051:1045).
-        """
-        with self.writing() as writer:
-            folders.renumber(writer)
-
     def check(self) -> None:
         """Read every page and count everything again. MailboxDamaged."""
         with self.reading() as connection:

@@ -81,6 +81,19 @@ def verify(path: Path, key: FileKey) -> Snapshot:
     return Snapshot(path.stat().st_size, _sha256(path), digest, messages)
 
 
+def digest_of(path: Path, key: FileKey) -> bytes:
+    """The digest of the content of a copy, which opening it as a mailbox may change.
+
+    WrongKey, MailboxDamaged, MailboxMissing.
+    """
+    copy = connections.connect(path, key)
+    try:
+        with translated(copy):
+            return content_digest(copy)
+    finally:
+        copy.close()
+
+
 def _copy(mailbox: "Mailbox", key: FileKey, target: Path) -> bytes:
     """The digest of what was in the mailbox at the moment of the copy."""
     connection = mailbox.connection

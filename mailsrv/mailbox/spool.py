@@ -103,7 +103,7 @@ class Spool:
 
         ``durable`` waits until a power cut leaves the new one as well.
         """
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._make()
         draft = self.folder / "state.new"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -158,7 +158,7 @@ class Spool:
 
     def put(self, segment: segments.Segment, frames: Iterable[bytes]) -> Path:
         """Write a segment under a name that ``waiting`` does not find before ``accept``."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self._make()
         draft = self.folder / "segment.new"
         segments.write(draft, segment, frames)
         return draft
@@ -194,8 +194,12 @@ class Spool:
                 (self.folder / name).unlink(missing_ok=True)
             self.folder.rmdir()
 
-    def _open_marks(self) -> int:
+    def _make(self) -> None:
+        self.folder.parent.mkdir(mode=0o700, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
+
+    def _open_marks(self) -> int:
+        self._make()
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         return os.open(self.folder / "marks", flags, 0o600)
 

@@ -12,9 +12,10 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from mailsrv.backup.alarms import Alarms, Problem, message_id, problems, write_mail
+from mailsrv.backup.daily import Daily
 from mailsrv.backup.metrics import Metrics
 from mailsrv.directory.base import iso
-from mailsrv.directory.directory import BackupStanding, Directory
+from mailsrv.directory.directory import BackupStanding
 from mailsrv.errors import MailsrvError
 from mailsrv.service.threads import in_thread
 from mailsrv.settings import Settings
@@ -33,14 +34,12 @@ class Watch:
     def __init__(
         self,
         settings: Settings,
-        directory: Directory,
         post: IStore,
         metrics: Metrics,
         reactor: Any,
         now: Callable[[], datetime],
     ) -> None:
         self._settings = settings
-        self._directory = directory
         self._post = post
         self._metrics = metrics
         self._reactor = reactor
@@ -50,8 +49,9 @@ class Watch:
         self._loop = LoopingCall(self.look)
         self._loop.clock = reactor
 
-    def start(self) -> None:
+    def start(self, daily: Daily) -> None:
         """Look now, and every minute."""
+        self._daily = daily
         self._loop.start(SECONDS)
 
     def stop(self) -> None:
@@ -68,7 +68,7 @@ class Watch:
     async def _look(self) -> None:
         try:
             pending = await in_thread(
-                self._reactor, lambda: self._directory.pending_backups(self._settings.link.name)
+                self._reactor, lambda: self._daily.pending(self._settings.link.name)
             )
             now = self._now()
             found = problems(pending, timedelta(hours=self._settings.backup.late_hours), now)

@@ -23,6 +23,7 @@ from mailsrv.backup.schedule import Schedule
 from mailsrv.errors import (
     BackupStoreFailed,
     Elsewhere,
+    InvalidInput,
     KeyGone,
     MailboxBusy,
     MailboxMoved,
@@ -32,6 +33,7 @@ from mailsrv.errors import (
     NoSuchBackup,
     Unavailable,
 )
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.process import Refused
 from mailsrv.service.threads import in_thread
@@ -91,12 +93,14 @@ class Backups(Service):
         backup: Backup,
         daily: Callable[[], Daily],
         watch: Watch,
+        verification: Verification,
         metrics: Metrics,
         reactor: Any,
     ) -> None:
         self._store = store
         self._make_daily = daily
         self._watch = watch
+        self._verification = verification
         self._metrics = metrics
         self._reactor = reactor
         self._schedule = Schedule(timedelta(hours=backup.every_hours))
@@ -121,7 +125,8 @@ class Backups(Service):
         self._store.at_hand.watch(self._came)
         self._tidying.start(TIDY_SECONDS)
         self._loop.start(LOOK_SECONDS)
-        self._watch.start()
+        self._watch.start(self._daily)
+        self._verification.start(self._daily)
 
     def stopService(self) -> Deferred[None]:
         """Deferred of None, when no mailbox is being copied any more; what is being brought away
@@ -132,6 +137,7 @@ class Backups(Service):
             if loop.running:
                 loop.stop()
         self._watch.stop()
+        self._verification.stop()
         jobs = list(self._jobs.values())
         for job in jobs:
             if job.step is not None:
@@ -186,9 +192,8 @@ class Backups(Service):
         self._schedule.keep(present)
         wanted = self._schedule.to_learn(present)
         if wanted:
-            directory = self._daily.directory
             try:
-                found = await self._in_thread(lambda: directory.backup_standings(wanted))
+                found = await self._in_thread(lambda: self._daily.standings(wanted))
             except MailsrvError:
                 for alias in wanted:
                     self._schedule.came(alias)
@@ -298,6 +303,8 @@ class Backups(Service):
         else:
             self._schedule.postponed(alias, self._daily.now())
         directory = self._daily.directory
+        if isinstance(error, InvalidInput):
+            return  # none are made of this mailbox
         if isinstance(error, PASSING):
             if not isinstance(error, Elsewhere):
                 await self._noted(lambda: directory.note_backups_wanted([alias]))

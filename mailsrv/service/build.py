@@ -20,6 +20,8 @@ from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
+from mailsrv.mailbox.keeper import LogKeepers
+from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups
 from mailsrv.service.erasing import EraseService
@@ -28,12 +30,14 @@ from mailsrv.service.front_ends import Counting, Surroundings, doors, services
 from mailsrv.service.health import HealthFactory, Readiness, StoreProbe
 from mailsrv.service.link import LinkService, serves_link
 from mailsrv.service.listeners import Door, Listener, SharedDoors, guarded
+from mailsrv.service.point_in_time import PointInTime, point_in_time
 from mailsrv.service.process import Refused, RootService
 from mailsrv.service.workers import Workers
 from mailsrv.settings import Settings
 from mailsrv.store.interfaces import IStore
 from mailsrv.store.limits import Limits
 from mailsrv.store.local import LocalStore
+from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume
 from mailsrv.tls import ServerTls
 
@@ -54,6 +58,7 @@ class _Building:
         self.root = RootService(reactor, self._readiness.leave)
         self.root.reloads.append(self._reload)
         self._registry = CollectorRegistry()
+        self._stores: BackupStores | None = None
         self._health()
         primary = self._primary() if "primary" in settings.roles else None
         if primary is not None and serves_link(settings):
@@ -61,7 +66,7 @@ class _Building:
         store: IStore | None = primary
         if settings.front_ends and not settings.workers and settings.needs_link:
             store = self._far()
-        if primary is not None and settings.backup.to != "nowhere":
+        if primary is not None:
             self._backups(primary, store or primary)
         if settings.workers:
             self._workers()
@@ -92,12 +97,28 @@ class _Building:
         directory.migrate()
         directory.close()  # twistd may fork yet, and SQLite's locks stay with who took them
         self._directory = directory
-        store = _local_store(settings, directory, self._reactor)
-        self._add(StoreService(store, directory))
-        self._add(_erase_service(settings, store, self._reactor))
+        self._volume = Volume(settings.base, settings.store.mailboxes)
+        shipping = None
+        if settings.backup.point_in_time and settings.backup.to != "nowhere":
+            shipping = self._point_in_time()
+        logs = shipping.logs if shipping else None
+        store = _local_store(settings, directory, self._volume, self._reactor, logs)
+        self._add(StoreService(store, directory, shipping))
+        self._add(self._erasing(store))
         if settings.health.listen:
             self._add(StoreProbe(store, self._reactor))
         return store
+
+    def _point_in_time(self) -> PointInTime:
+        return point_in_time(
+            self._settings,
+            self._directory,
+            self._volume,
+            self._backup_stores,
+            self._reactor,
+            _now,
+            _shipping_problem,
+        )
 
     def _link(self, primary: LocalStore) -> None:
         link = LinkService(self._settings, primary, self._reactor)
@@ -109,18 +130,32 @@ class _Building:
             factory = guarded(door, link.far_factory(self._tls), self._settings, self._reactor)
             self._add(Listener(door, factory, self._reactor))
 
+    def _backup_stores(self) -> BackupStores:
+        """Not while building: the server's key is the user's whom the process becomes."""
+        if self._stores is None:
+            secret = ServerSecret(self._volume.server_key())
+            self._stores = BackupStores(self._settings.backup, self._directory, secret)
+        return self._stores
+
+    def _erasing(self, store: LocalStore) -> EraseService:
+        grace = timedelta(days=self._settings.erase.grace_days)
+        stores = stores_of(self._backup_stores)
+        return EraseService(lambda: store.moves.place, stores, grace, _now, self._reactor)
+
     def _backups(self, primary: LocalStore, post: IStore) -> None:
         """``post`` brings mail to the operator, whose mailbox may be at another primary."""
         settings, directory = self._settings, self._directory
 
         def daily() -> Daily:
-            place = primary.moves.place
-            stores = BackupStores(settings.backup, directory, place.files.secret)
-            return Daily(directory, place.volume, stores, settings.backup, _now)
+            stores = self._backup_stores()
+            return Daily(directory, self._volume, stores, settings.backup, _now)
 
         metrics = Metrics(self._registry)
-        watch = Watch(settings, directory, post, metrics, self._reactor, _now)
-        self._add(Backups(primary, settings.backup, daily, watch, metrics, self._reactor))
+        watch = Watch(settings, post, metrics, self._reactor, _now)
+        verification = Verification(settings, metrics, self._reactor, _now)
+        self._add(
+            Backups(primary, settings.backup, daily, watch, verification, metrics, self._reactor)
+        )
 
     def _far(self) -> IStore:
         far = FarStore(self._settings, self._settings.hostname, self._reactor)
@@ -152,11 +187,21 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _local_store(settings: Settings, directory: Directory, reactor: Any) -> LocalStore:
+def _shipping_problem(alias: str, sentence: str) -> None:
+    log.error("Changes of the mailbox of alias {alias}: {reason}", alias=alias, reason=sentence)
+
+
+def _local_store(
+    settings: Settings,
+    directory: Directory,
+    volume: Volume,
+    reactor: Any,
+    logs: LogKeepers | None,
+) -> LocalStore:
     threads = settings.store.threads
     return LocalStore(
         directory=directory,
-        volume=Volume(settings.base, settings.store.mailboxes),
+        volume=volume,
         vault=Vault(),
         reactor=reactor,
         pool=ThreadPool(minthreads=1, maxthreads=threads, name="mailboxes"),
@@ -169,34 +214,36 @@ def _local_store(settings: Settings, directory: Directory, reactor: Any) -> Loca
             logins_at_once=max(1, threads // 2),
         ),
         name=settings.link.name,
+        logs=logs,
     )
 
 
-def _erase_service(settings: Settings, store: LocalStore, reactor: Any) -> EraseService:
-    def stores() -> BackupStores:
-        place = store.moves.place
-        return BackupStores(settings.backup, place.directory, place.files.secret)
-
-    grace = timedelta(days=settings.erase.grace_days)
-    return EraseService(lambda: store.moves.place, stores_of(stores), grace, _now, reactor)
-
-
 class StoreService(Service):
-    """Starts the store, and closes it and the directory when nobody needs them any more."""
+    """Starts the store, and closes it and the directory when nobody needs them any more.
 
-    def __init__(self, store: LocalStore, directory: Directory) -> None:
+    ``shipping`` brings away what was written to it.
+    """
+
+    def __init__(
+        self, store: LocalStore, directory: Directory, shipping: PointInTime | None = None
+    ) -> None:
         self._store = store
         self._directory = directory
+        self._shipping = shipping
 
     def startService(self) -> None:
         try:
             self._store.start()
         except MailsrvError as error:
             raise Refused(error) from None
+        if self._shipping is not None:
+            self._shipping.start()
         super().startService()
 
     async def _stop(self) -> None:
         await self._store.close()
+        if self._shipping is not None:
+            await self._shipping.stop()
         self._directory.close()
 
     def stopService(self) -> Deferred[None]:

@@ -1,5 +1,6 @@
 """The janitor of a primary: erases aliases whose time of grace is over, and what was begun.
 
+Once an hour also what commands left that were killed: files that never became a mailbox.
 Looks for them at the start, every hour, and soon after the directory changed: a command may have
 deleted an alias, here or on another machine.
 """
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from mailsrv.backup.erasing import Erased, Erasing, Stores
 from mailsrv.errors import MailboxBusy, MailboxMoved, MailsrvError, NoSuchAlias
 from mailsrv.store.moving import Place
+from mailsrv.store.orphans import remove_orphans
 from mailsrv.store.workers import log_unexpected
 
 LOOK_SECONDS = 5.0
@@ -62,7 +64,7 @@ class EraseService(Service):
     def startService(self) -> None:
         super().startService()
         place = self._place()
-        self._directory, self._name = place.directory, place.name
+        self._directory, self._volume, self._name = place.directory, place.volume, place.name
         self._erasing = Erasing(
             place.directory, place.volume, place.files, self._stores, self._now, place.name
         )
@@ -97,10 +99,13 @@ class EraseService(Service):
         revision = self._directory.revision()
         if revision == self._revision and now < self._next:
             return
+        full = now >= self._next
         self._revision = None
         with suppress(MailboxBusy):  # a command is at work: next time
             self._begin(now)
             self._go_on(now)
+            if full:
+                remove_orphans(self._directory, self._volume, self._now, self._name)
             self._revision = revision
             pauses = (pause.until for pause in self._pauses.values())
             self._next = min([now + FULL_LOOK_SECONDS, *pauses])

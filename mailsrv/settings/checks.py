@@ -82,6 +82,7 @@ def _numbers_problem(settings: Settings) -> str | None:
         ("store.undelete_days", settings.store.undelete_days, 0, 3650),
         ("backup.every_hours", settings.backup.every_hours, 0.01, 8784),
         ("backup.late_hours", settings.backup.late_hours, 0.01, 87840),
+        ("backup.verify_days", settings.backup.verify_days, 0, 3650),
         ("backup.keep_last", settings.backup.keep_last, 1, 10_000),
         ("backup.keep_daily", settings.backup.keep_daily, 0, 10_000),
         ("backup.keep_weekly", settings.backup.keep_weekly, 0, 10_000),

@@ -128,6 +128,9 @@ class Backup(_Table, frozen=True):
     late_hours: float = 48.0
     """The operator is told of a mailbox that could be backed up and was not for so long."""
 
+    verify_days: float = 30.0
+    """The newest backup of each mailbox is fetched and compared so often; 0: never."""
+
     keep_last: int = 2
     keep_daily: int = 3
     keep_weekly: int = 2

@@ -14,21 +14,19 @@ from datetime import datetime, timedelta
 import attrs
 
 from mailsrv.directory.directory import Alias, Directory
-from mailsrv.errors import InvalidInput, SealBroken
+from mailsrv.errors import AliasDisabled, InvalidInput
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.home import Home
+from mailsrv.store.merge import copy_in
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.usage import Usages
 from mailsrv.store.values import ExpungedQuery, Purged, Scope, Undeleted
 from mailsrv.store.volume import Volume
-from mailsrv.store.waiting import WaitingFiles, unpack
+from mailsrv.store.waiting import WaitingFiles
 
 TOUCHED_EVERY = 3.0
 """Seconds between two words to the server while mail comes in."""
-
-_AT_ONCE = 50
-_INBOX = "INBOX"
 
 
 @attrs.frozen
@@ -43,11 +41,18 @@ class Beside:
     """As for ``Mailbox.open``."""
 
     def alias(self, address: str) -> Alias:
-        """That of an address. NoSuchAlias, InvalidInput where another primary has its mailbox."""
+        """That of an address.
+
+        NoSuchAlias, AliasDisabled, InvalidInput where another primary has its mailbox.
+        """
         alias = self.directory.alias(address)
         if alias.primary != self.primary:
             raise InvalidInput(
                 f"{alias.address} is served by primary {alias.primary}: run this there"
+            )
+        if not alias.active:
+            raise AliasDisabled(
+                f"{alias.address} is disabled or deleted: 'mailsrv alias list' tells which"
             )
         return alias
 
@@ -55,8 +60,8 @@ class Beside:
     def open(self, address: str, password: str, scope: Scope | None) -> Iterator["OpenedBeside"]:
         """The mailbox of an address; ``scope`` as in ``Authentication.with_password``.
 
-        NoSuchAlias, AuthenticationFailed, InvalidInput where another primary has it, and what
-        opening raises.
+        NoSuchAlias, AliasDisabled, AuthenticationFailed, InvalidInput where another primary
+        has it, and what opening raises.
         """
         alias = self.alias(address)
         secret = ServerSecret(self.volume.server_key())
@@ -100,24 +105,7 @@ class OpenedBeside:
         It is not removed: two processes must not both take from its file. The server finds at the
         next login that it is there already, by the delivery ids.
         """
-        private_key, public_key = self.mailbox.keys()
-        if not self._files.exist(public_key):
-            return 0
-        count, after = 0, ""
-        with self._files.open(public_key) as waiting:
-            while listed := waiting.listing(after, _AT_ONCE):
-                after = listed[-1].delivery_id
-                ids = [one.delivery_id for one in sorted(listed, key=lambda one: one.number)]
-                for row in waiting.rows(ids):
-                    try:
-                        message = unpack(
-                            private_key, self.alias.id, row.delivery_id, row.sealed, row.received
-                        )
-                    except SealBroken:  # the server sets it aside, and says so
-                        continue
-                    self.mailbox.append(_INBOX, [message])
-                    count += 1
-        return count
+        return copy_in(self._files, self.mailbox, self.alias.id)
 
     def undelete(self, which: ExpungedQuery, to: str | None) -> Undeleted:
         """As ``Mailbox.undelete``."""

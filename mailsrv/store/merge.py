@@ -22,6 +22,9 @@ INBOX = "INBOX"
 OF_ONE_MESSAGE = (InvalidInput, MessageTooLarge)
 """What is wrong with one message and not with those that came with it."""
 
+_COPIED_AT_ONCE = 100
+"""Messages that are listed at a time; their octets are read one by one."""
+
 log = Logger()
 
 
@@ -78,6 +81,35 @@ class Merger:
             alias=alias,
             file=self._files.volume.set_aside(public_key).name,
         )
+
+
+def copy_in(files: WaitingFiles, mailbox: Mailbox, alias: str) -> int:
+    """Copy what waits into INBOX, and take nothing away; how many messages.
+
+    For another process than the one that merges, or a mailbox that may never be used. A later
+    merge finds the delivery ids. What cannot be stored is left to that, which sets it aside.
+    """
+    private_key, public_key = mailbox.keys()
+    if not files.exist(public_key):
+        return 0
+    count, after = 0, ""
+    with files.open(public_key) as waiting:
+        while listed := waiting.listing(after, _COPIED_AT_ONCE):
+            after = listed[-1].delivery_id
+            for one in sorted(listed, key=lambda one: one.number):
+                count += _copy(mailbox, private_key, alias, waiting.rows([one.delivery_id]))
+    return count
+
+
+def _copy(mailbox: Mailbox, private_key: bytes, alias: str, rows: Sequence[WaitingRow]) -> int:
+    """Of one message; there is no row of it when somebody else took it away meanwhile."""
+    for row in rows:
+        try:
+            message = unpack(private_key, alias, row.delivery_id, row.sealed, row.received)
+            mailbox.append(INBOX, [message])
+        except (*OF_ONE_MESSAGE, SealBroken):
+            return 0
+    return len(rows)
 
 
 def _append(

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,9 @@ from mailsrv.errors import (
 )
 
 SECRET_OCTETS = 32
+MARGIN = 64 * 1024 * 1024
+"""Octets that a copy of a mailbox leaves free on the disk: mail comes meanwhile."""
+
 LOCK_NAME = re.compile(r"([0-9a-f]{24})\.lock")
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -133,6 +137,20 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise _named(error, path) from None
+
+
+def octets_of(mailbox: Path) -> int:
+    """Of a mailbox file and the log beside it; 0 where it is not there."""
+    return sum(path.stat().st_size for path in (mailbox, Path(f"{mailbox}-wal")) if path.exists())
+
+
+def require_room(folder: Path, octets: int) -> None:
+    """DiskFull where so many octets more would fill the disk."""
+    needed = MARGIN + octets
+    with naming(folder):
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskFull(f"{folder}: expected {needed} octets of free disk, there are {free}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ import attrs
 from zope.interface import implementer
 
 from mailsrv.backup.interfaces import IObjectStore, StoredObject
-from mailsrv.directory.directory import Alias
+from mailsrv.directory.directory import Alias, BackupStanding
 from mailsrv.errors import BackupStoreFailed, NoSuchBackup
 
 
@@ -73,7 +73,7 @@ class FakeStore:
             path.unlink()
         return len(found)
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, prefix: str = "") -> int:
         self._called("tidy")
         return 0
 
@@ -106,6 +106,9 @@ class FakeStores:
 
     def of(self, alias: Alias) -> FakeStore | None:
         return self.default
+
+    def kept(self, standings: Sequence[BackupStanding]) -> list[BackupStanding]:
+        return [] if self.default is None else list(standings)
 
     def everywhere(self, alias: Alias) -> list[FakeStore]:
         return [] if self.default is None else [self.default]

@@ -29,6 +29,7 @@ MODULES = (
     "mailsrv.backup.restore_sources",
     "mailsrv.backup.copies",
     "mailsrv.store.changing",
+    "mailsrv.store.merge",
     "mailsrv.store.restored",
     "mailsrv.store.volume",
     "mailsrv.mailbox.rekey",

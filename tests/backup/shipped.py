@@ -14,6 +14,7 @@ import apsw
 from mailsrv.backup.chains import RestoredLog, restore_at
 from mailsrv.backup.shipping import Shipper, ShippingLimits
 from mailsrv.errors import MailsrvError
+from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import frames
 from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
@@ -40,6 +41,11 @@ def content_of(mailbox: Mailbox, *, modseqs: bool = True) -> State:
     return found
 
 
+def fixed_key() -> FileKey:
+    """For several processes."""
+    return FileKey(raw=bytes(range(32)), salt=bytes(range(16)))
+
+
 class Ticks:
     """Milliseconds that pass when told to."""
 
@@ -60,11 +66,17 @@ class Shipped:
     ``history`` tells what it was from which millisecond on.
     """
 
-    def __init__(self, folder: Path, seed: int, limits: ShippingLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seed: int,
+        limits: ShippingLimits | None = None,
+        key: FileKey | None = None,
+    ) -> None:
         self.folder = folder
         self.dice = random.Random(seed)
         self.ticks = Ticks()
-        self.key = new_key()
+        self.key = key or new_key()
         self.limits = limits or ShippingLimits()
         self.store: Kept = Kept(folder / "kept")
         self.alias: str | None = ALIAS
@@ -79,13 +91,14 @@ class Shipped:
         """Whether they are compared: the first open after a power cut raises them."""
 
         self._begin(folder / "volume-0")
-        Mailbox.create(self.path, self.key, self.ticks.moment).close()
-        self.record_of_unkept()
+        if not self.path.exists():
+            Mailbox.create(self.path, self.key, self.ticks.moment).close()
+            self.record_of_unkept()
 
     def _begin(self, volume: Path) -> None:
         """Another process on this volume."""
         self.volume = volume
-        (volume / "shipping").mkdir(parents=True, exist_ok=True)
+        volume.mkdir(exist_ok=True)
         self.path = volume / f"{FILE}.sqlite"
         self.keepers = LogKeepers(volume / "shipping", self.ticks, self.boot)
         self.shipper = Shipper(

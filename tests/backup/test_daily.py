@@ -2,6 +2,8 @@
 
 import hashlib
 import stat
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from unittest import mock
@@ -16,11 +18,13 @@ from mailsrv.errors import (
     MailboxDamaged,
     NoSuchAlias,
     NoSuchBackup,
+    Unavailable,
 )
 from mailsrv.mailbox import snapshot
 from mailsrv.settings import Backup
+from mailsrv.store import volume
 from tests.backup.cases import MARK, DailyCase
-from tests.backup.fakes import FakeStores
+from tests.backup.fakes import FakeStore, FakeStores
 
 
 class DailyTests(DailyCase):
@@ -114,6 +118,21 @@ class DailyTests(DailyCase):
         self.daily.stores = FakeStores(self.store)
         self.assertRaises(NoSuchAlias, self.daily.begin, "0" * 24)
 
+    def test_who_looks_for_leftovers_is_waited_for(self) -> None:
+        held, mine = threading.Event(), self.daily.place(self.alias)
+
+        def look() -> None:
+            with mine:
+                held.set()
+                time.sleep(0.05)
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        self.addCleanup(looking.join)
+        held.wait()
+        with mock.patch.object(daily, "TURN_PATIENCE", 60):
+            self.daily.begin(self.alias).end()
+
     def test_one_at_a_time(self) -> None:
         turn = self.daily.begin(self.alias)
         other = self.make_daily()
@@ -153,7 +172,7 @@ class FailureTests(DailyCase):
     def test_after_a_failure_the_store_is_asked_before_the_work(self) -> None:
         self.daily.failed(self.alias, BackupStoreFailed("no bucket of that name"))
         record = self.world.directory.backup(self.alias)
-        self.assertEqual(record.problem, "BackupStoreFailed: no bucket of that name")
+        self.assertEqual(record.problem, "no bucket of that name")
         self.store.refuses = {"list"}
         with mock.patch.object(snapshot, "take", side_effect=AssertionError):
             self.assertRaises(BackupStoreFailed, self.back_up)
@@ -167,7 +186,7 @@ class FailureTests(DailyCase):
         self.good()
 
     def test_a_disk_without_room(self) -> None:
-        with mock.patch.object(daily, "MARGIN", 2**60):
+        with mock.patch.object(volume, "MARGIN", 2**60):
             self.assertRaises(DiskFull, self.back_up)
         self.good()
 
@@ -198,6 +217,22 @@ class FailureTests(DailyCase):
         self.world.directory.delete_alias(self.alias)
         self.assertRaises(NoSuchAlias, turn.keep)
         self.assertEqual(self.store.names(), [])
+
+    def test_one_that_was_given_up_is_not_kept(self) -> None:
+        turn = self.daily.begin(self.alias)
+        with self.opened() as (mailbox, key):
+            turn.copy(mailbox, key)
+        before = self.store.names()
+        put = FakeStore.put
+
+        def put_too_late(store: FakeStore, name: str, path: Path) -> None:
+            put(store, name, path)
+            turn.end()
+
+        with mock.patch.object(FakeStore, "put", put_too_late):
+            self.assertRaises(Unavailable, turn.keep)
+        self.assertEqual(self.store.names(), before)
+        self.assertEqual(self.world.directory.backup(self.alias).taken, self.first.taken)
 
     def test_what_a_crash_left_here_is_removed(self) -> None:
         left = self.daily.folder / f"{self.alias}.sqlite"

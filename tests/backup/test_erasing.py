@@ -10,8 +10,10 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup import erasing
+from mailsrv.backup.daily import turns
 from mailsrv.backup.erasing import Erased, Removed, remove_objects, stores_of
 from mailsrv.backup.interfaces import IObjectStore
+from mailsrv.backup.layout import copies_of
 from mailsrv.backup.objects.folder import FolderStore
 from mailsrv.backup.objects.s3 import S3Store
 from mailsrv.backup.stores import BackupStores
@@ -167,6 +169,28 @@ class ErasingTests(SynchronousTestCase):
             self.directory.undelete_alias(self.alias)
             self.assertRaises(MailboxBusy, one.erase_now, self.alias, 0)
         self.assertIsNone(self.directory.alias(ADDRESS).deleted)
+
+    def test_what_is_on_its_way_to_a_store_is_removed_too(self) -> None:
+        """Whoever brings it may be killed before finding that nobody wants it any more."""
+        late = f"{copies_of(self.alias)}20261123T101501Z-{self.gone[1]}.sqlite"
+        held = turns(self.world.volume)
+        held.prepare()
+        self.patch(erasing, "TURN_PATIENCE", 0)
+        with held.exclusive(self.alias):
+            erased = self.scene.erase(self.world)
+            self.assertEqual(
+                erased.problems, ("a backup of it is being made: it is removed later",)
+            )
+            self.assertEqual(list(self.scene.bucket.list(copies_of(self.alias))), [])
+            self.scene.bucket.write(late, b"copy")
+        self.assertTrue(self.resume().finished)
+        self.check_gone()
+
+    def test_what_a_crash_left_of_a_transfer_goes_at_once(self) -> None:
+        folder = self.scene.folder._root / copies_of(self.alias)
+        (folder / ".20261123T101501Z.sqlite.0123456789abcdef.part").write_bytes(b"half a copy")
+        self.assertTrue(self.scene.erase(self.world).finished)
+        self.check_gone()
 
     def test_when_its_time_is_over(self) -> None:
         marked = self.directory.mark_deleted(self.alias)

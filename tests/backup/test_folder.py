@@ -33,6 +33,9 @@ class FilesTests(SynchronousTestCase):
     def everything(self) -> list[str]:
         return sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*"))
 
+    def test_as_people_read_it(self) -> None:
+        self.assertEqual(str(self.store), f"folder {self.root}")
+
     def test_nobody_else_can_read(self) -> None:
         umask = os.umask(0)
         self.addCleanup(os.umask, umask)
@@ -43,9 +46,15 @@ class FilesTests(SynchronousTestCase):
 
     def test_disk_that_is_away(self) -> None:
         store = FolderStore(self.here / "disk" / "backups")
-        with self.assertRaisesRegex(BackupStoreFailed, r"disk/backups/a: No such file"):
-            store.write("a", b"x")
-        self.assertEqual(list(store.list("")), [])
+        for attempt in (
+            lambda: store.write("a", b"x"),
+            lambda: list(store.list("")),
+            lambda: store.remove(["a"]),
+            lambda: store.read("a"),
+            lambda: store.tidy(datetime.now(UTC)),
+        ):
+            with self.assertRaisesRegex(BackupStoreFailed, "/disk with .* is its disk mounted"):
+                attempt()
         self.assertEqual(list(self.here.iterdir()), [])
 
     def test_removing_the_last_object_removes_its_folders(self) -> None:
@@ -137,6 +146,7 @@ class FilesTests(SynchronousTestCase):
             self.store.read("c/d")
         now = datetime.now(UTC)
         self.assertEqual(self.store.tidy(now - timedelta(days=1)), 0)
+        self.assertEqual(self.store.tidy(now + timedelta(seconds=5), "b/"), 0)
         self.assertEqual(self.store.tidy(now + timedelta(seconds=5)), 2)
         self.assertEqual(self.everything(), ["a", "a/b"])
         self.assertEqual(self.store.read("a/b"), b"old")

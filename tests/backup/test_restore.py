@@ -1,5 +1,6 @@
 """A backup becomes the mailbox again: whose passwords, which mail, what is left behind."""
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
@@ -10,6 +11,7 @@ from mailsrv.backup import restore as restore_module
 from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.restore import Restore, Restored
 from mailsrv.backup.restore_sources import Backups, FromArchive, FromFile, FromStore, Source
+from mailsrv.directory.directory import Alias
 from mailsrv.errors import (
     AliasDisabled,
     AlreadyExists,
@@ -24,6 +26,8 @@ from mailsrv.errors import (
 )
 from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.values import ALL_UIDS, DELETED, Flags, StoreFlags
+from mailsrv.store import volume
 from tests.backup.world import ADDRESS, CHOSEN, KeepingCase, contents
 from tests.store.world import now
 
@@ -92,11 +96,26 @@ class SamePasswordTests(RestoreCase):
         states = {one.id: one.state for one in self.world.directory.mailbox_files(self.alias)}
         self.assertEqual(states, {former: "archived", self.current(): "current"})
 
+    def test_what_can_be_had_back_is_counted_as_that(self) -> None:
+        opened = self.keeping.opened(ADDRESS, self.password)
+        path = self.world.volume.mailbox(opened.mailbox)
+        week = timedelta(days=7)
+        with Mailbox.open(path, opened.key, now, keep_expunged=week) as mailbox:
+            inbox = mailbox.select("INBOX", writable=True).folder.id
+            mailbox.store_flags(inbox, StoreFlags(((1, 1),), "add", Flags(DELETED)))
+            mailbox.expunge(inbox, ALL_UIDS)
+        self.keeping.back_up(ADDRESS, self.password, now() + timedelta(seconds=1))
+        self.restorer.restore(
+            ADDRESS, self.source(now() + timedelta(seconds=2)), self.password, not_asked
+        )
+        usage = self.world.directory.usage(self.alias)
+        self.assertEqual((usage.octets, usage.messages, usage.recoverable), (11, 2, 3))
+
     def test_it_can_be_undone(self) -> None:
         former = self.current()
         done = self.restore()
         self.keeping.append(ADDRESS, self.password, "four")
-        source = FromArchive(self.world.volume, former, self.password, now)
+        source = FromArchive(self.world.volume, former, now)
         undone = self.restorer.restore(ADDRESS, source, self.password, not_asked)
         self.assertEqual(self.read(), ["one", "two", "three"])
         self.assertNotEqual(undone.archived, done.archived)
@@ -142,7 +161,7 @@ class SamePasswordTests(RestoreCase):
 class WrongPasswordTests(RestoreCase):
     def test_of_the_backup(self) -> None:
         said = self.refused(WrongKey, "not this one")
-        self.assertIn("does not open the backup", said)
+        self.assertIn(f"does not open the backup of {self.manifest.taken}", said)
 
     def test_app_passwords_open_no_files(self) -> None:
         self.assertIn("app passwords", self.refused(WrongKey, self.app))
@@ -157,7 +176,8 @@ class WrongPasswordTests(RestoreCase):
 
     def test_of_today(self) -> None:
         self.world.lifecycle.change_password(ADDRESS, self.password)
-        self.refused(AuthenticationFailed, self.password, "not this one")
+        said = self.refused(AuthenticationFailed, self.password, "not this one")
+        self.assertIn(f"not the main password (main) of {ADDRESS} today", said)
 
 
 class PasswordChangedTests(RestoreCase):
@@ -207,13 +227,14 @@ class PasswordChangedTests(RestoreCase):
         new = self.change()
         third: list[str] = []
 
-        def today() -> str:
-            third.append(self.world.lifecycle.change_password(ADDRESS, new).password)
-            return new
+        turn = self.restorer._changing
 
-        self.assertRaises(
-            MailboxMoved, self.restorer.restore, ADDRESS, self.source(), self.old, today
-        )
+        def too_late(address: str) -> AbstractContextManager[Alias]:
+            third.append(self.world.lifecycle.change_password(ADDRESS, new).password)
+            return turn(address)
+
+        with mock.patch.object(self.restorer, "_changing", too_late):
+            self.assertRaises(MailboxMoved, self.restore, self.old, new)
         self.assertEqual(self.read(third[0]), ["one", "two", "three"])
         self.assertEqual(len(self.world.files()), 1)
 
@@ -246,7 +267,7 @@ class StartedOverTests(RestoreCase):
     def test_and_then_it_turns_up(self) -> None:
         archived = self.restore(self.password, None).archived
         assert archived is not None
-        source = FromArchive(self.world.volume, archived, self.new, now)
+        source = FromArchive(self.world.volume, archived, now)
         done = self.restorer.restore(ADDRESS, source, self.new, lambda: self.password)
         self.assertEqual(done.brought, 1)
         self.assertEqual(self.read(), ["waits now"])
@@ -357,7 +378,7 @@ class RefusalTests(RestoreCase):
             self.assertEqual(self.world.files(), before)
 
     def test_a_switch_that_fails_leaves_nothing(self) -> None:
-        for name in ("copy_under_new_key", "verify", "prepare", "reseal"):
+        for name in ("copy_under_new_key", "open_and_verify", "prepare", "reseal"):
             with mock.patch.object(restore_module, name, side_effect=DiskFull("x")):
                 self.refused(DiskFull)
         with mock.patch.object(type(self.world.directory), "set_mailbox", side_effect=DiskFull):
@@ -370,6 +391,12 @@ class RefusalTests(RestoreCase):
         incoming = self.world.directory.begin_move(self.alias, record.id, "b")
         self.world.directory.finish_move(self.alias, record.id, incoming.id)
         self.assertIn("served by primary b", self.refused(InvalidInput))
+
+    def test_a_disk_without_room(self) -> None:
+        with mock.patch.object(volume, "MARGIN", 2**60):
+            self.assertIn("octets of free disk", self.refused(DiskFull))
+            for source in (self.downloaded(), FromArchive(self.world.volume, self.current(), now)):
+                self.assertGreater(source.octets, 4096)
 
     def test_a_disabled_address(self) -> None:
         self.world.directory.set_alias_enabled(self.alias, False)
@@ -436,5 +463,7 @@ class MomentTests(SynchronousTestCase):
             self.assertIn("has not come yet", said)
 
     def test_what_is_none(self) -> None:
-        for text in ("", "yesterday", "2026-13-01", "2026-11-23T10:15", "20261123"):
-            self.assertRaises(InvalidInput, self.parsed, text)
+        beyond = "0001-01-01T00:00:00+14:00"
+        for text in ("", "yesterday", "2026-13-01", "2026-11-23T10:15", "20261123", beyond):
+            said = str(self.assertRaises(InvalidInput, self.parsed, text))
+            self.assertIn(f"got {text}", said)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup.copies import put_copy
 from mailsrv.backup.layout import CopyManifest, iso
-from mailsrv.backup.restore_sources import Backups, Fetched
+from mailsrv.backup.restore_sources import Backups, Fetched, FromStore
 from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.snapshot import take
@@ -116,6 +116,15 @@ class ClosestTests(SourcesCase):
         self.assertGreater(self.fetch(files={FILE}).taken, copy.taken)
         every = Backups.of([self.shipped.store], ALIAS, self.shipped.ticks.moment())
         self.assertIsNone(every.only({"e" * 24}))
+
+    def test_what_its_owner_is_asked_for(self) -> None:
+        """The one password of a chain is that of its beginning."""
+        self.begin_chain()
+        moment = self.shipped.ticks.moment
+        for said in ("the changes shipped since", "the backup of"):
+            source = FromStore(Backups.of([self.shipped.store], ALIAS, moment()))
+            self.assertEqual(source.name, f"{said} {source.backups.newest}")
+            self.copy()
 
     def test_before_everything(self) -> None:
         before = self.shipped.ticks.milliseconds - 10_000

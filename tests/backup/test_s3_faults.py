@@ -14,9 +14,12 @@ from typing import Any
 from unittest import mock
 
 import attrs
+from botocore.exceptions import ConnectionError as CannotConnect
+from botocore.exceptions import ConnectTimeoutError
 
 from mailsrv.backup.objects import s3
 from mailsrv.backup.objects.s3 import S3Store
+from mailsrv.backup.objects.s3_requests import BucketRequests
 from mailsrv.errors import BackupStoreFailed, DiskFull
 from tests.backup.moto_service import SMALL_PART
 from tests.backup.s3_case import QUICK, BucketCase
@@ -134,6 +137,16 @@ class RefusalTests(FaultCase):
         self.assertIn("it cannot be reached", self.fails(store.put, "a/b", self.source))
         self.assertIn("it cannot be reached", self.fails(store.get, "a/b", self.target))
         self.strict = mock.Mock()
+
+    def test_nobody_is_there_for_a_while(self) -> None:
+        """A store that restarts refuses connections: they are tried again."""
+        pauses: list[int] = []
+        with mock.patch.object(BucketRequests, "rest", lambda _, attempt: pauses.append(attempt)):
+            for failure in (CannotConnect(error="no"), ConnectTimeoutError(endpoint_url="x")):
+                sent = mock.Mock(side_effect=[failure, failure, {"Contents": []}])
+                with mock.patch.object(BucketRequests, "once", sent):
+                    self.assertEqual(list(self.store_with().list("")), [])
+        self.assertEqual(pauses, [1, 2, 1, 2])
 
     def test_endpoints_that_are_none(self) -> None:
         for endpoint in ("http://", "http://[", "x"):
@@ -393,7 +406,8 @@ class VanishTests(FaultCase):
         self.strict.faults.clear()
         # moto says of every upload that it began in 2010
         self.assertEqual(self.store.tidy(datetime(2010, 11, 1, tzinfo=UTC)), 0)
-        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC)), 1)
+        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC), "b/"), 0)
+        self.assertEqual(self.store.tidy(datetime(2010, 12, 1, tzinfo=UTC), "a/"), 1)
         self.nothing_is_there()
         self.put()
 

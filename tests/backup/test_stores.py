@@ -98,6 +98,18 @@ class StoresTests(OnSQLite):
         self.assertEqual(self.stores.everywhere(self.alias), [store, self.stores.default])
         self.assertIsInstance(self.make(to="nowhere").of(self.alias), S3Store)
 
+    def test_whose_are_kept_anywhere(self) -> None:
+        for alias in (self.alias, self.other):
+            self.add_mailbox(alias.id)
+        standings = self.directory.all_backup_standings()
+        self.assertEqual(len(standings), 2)
+        self.assertEqual(self.stores.kept(standings), standings)
+        nowhere = self.make(to="nowhere")
+        self.assertEqual(nowhere.kept(standings), [])
+        self.tell()
+        (kept,) = nowhere.kept(standings)
+        self.assertEqual(kept.address, "hello@example.com")
+
     def test_changes_count_at_once(self) -> None:
         self.tell()
         first = self.stores.of(self.alias)

@@ -75,6 +75,9 @@ class BucketTests(test_commands.CommandTestCase, s3_case.BucketCase):
         self.assertEqual(self.keys(), ["mail/a"])
         store.remove(["a"])
 
+    def test_none_to_show(self) -> None:
+        self.assertIn("where [backup] says", self.ok("backup", "bucket", "show"))
+
     def test_bucket_that_refuses(self) -> None:
         self.refused_setting("SignatureDoesNotMatch", secret="wrong")
         self.refused_setting("InvalidAccessKeyId", **{"access-key-id": "AKIAOTHER"})

@@ -73,7 +73,7 @@ class DeletingTests(CommandTestCase):
         self.assertEqual(said["mailboxes"]["files"], 1)
         self.assertEqual(said["waiting"], {"files": 0, "octets": 0, "messages": 0})
         (store,) = said["backups"]
-        self.assertIn("backups", store.pop("store"))
+        self.assertEqual(store.pop("store"), f"folder {self.folder / 'backups'}")
         self.assertEqual(store, {"files": 1, "octets": 4})
         self.assertEqual((said["problems"], said["elsewhere"]), ([], []))
         self.assertFalse(backups.exists())

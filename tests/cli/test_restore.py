@@ -1,11 +1,14 @@
 """``mailsrv restore``, as a person types it."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.cli.test_commands import ADDRESS, CommandTestCase
 
 OTHER = "copy@example.com"
+ROOT = Path(__file__).parents[2]
 
 
 class RestoreTests(CommandTestCase):
@@ -68,6 +71,19 @@ class RestoreTests(CommandTestCase):
         said = self.refused("restore", ADDRESS, stdin=self.lines("not this one"))
         self.assertIn("nothing was changed", said)
         self.assertEqual(self.current(), self.former)
+
+    def test_standard_input_is_closed(self) -> None:
+        words = [sys.executable, "-m", "mailsrv.cli", "--config", str(self.config)]
+        for command in (["restore", ADDRESS], ["alias", "delete", ADDRESS]):
+            done = subprocess.run(
+                ["/bin/sh", "-c", '"$@" <&-', "sh", *words, *command],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertIn("expected ", done.stderr)
 
     def test_from_a_file(self) -> None:
         path = Path(self.mktemp()).resolve()

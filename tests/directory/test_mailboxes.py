@@ -178,6 +178,14 @@ class MailboxTests(DirectoryCase):
         self.assertEqual(self.directory.discarded_mailboxes(), [])
         self.assertIsNotNone(self.directory.mailbox(self.alias.id))
 
+    def test_whose_file_it_is_now(self) -> None:
+        first = self.add_mailbox(self.alias.id)
+        self.assertEqual(self.directory.alias_of_mailbox(first), self.alias.id)
+        second = self.add_mailbox(self.alias.id, replaces=first)
+        self.assertIsNone(self.directory.alias_of_mailbox(first))
+        self.assertEqual(self.directory.alias_of_mailbox(second), self.alias.id)
+        self.assertIsNone(self.directory.alias_of_mailbox("0" * 24))
+
     def test_every_file_is_known_until_it_is_forgotten(self) -> None:
         first = self.add_mailbox(self.alias.id)
         second = self.add_mailbox(self.alias.id, replaces=first)

@@ -40,9 +40,12 @@ def now() -> datetime:
 
 
 class FaultTestCase(SynchronousTestCase):
+    tables = ""
+    """For the end of the configuration."""
+
     def setUp(self) -> None:
         self.dice = random.Random(int(os.environ.get("MAILSRV_SEED", time.time_ns())))
-        self.server = RunningServer()
+        self.server = RunningServer(tables=self.tables)
         self.addCleanup(self.server.stop)
         self.password = self.server.add(ADDRESS)
         self.server.start()

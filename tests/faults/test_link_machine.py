@@ -217,9 +217,11 @@ class LinkMachine(RuleBasedStateMachine):
     def stay(self, side: str) -> None:
         """A client in a folder knows what is in it from what it was told."""
         session = self.sessions[side]
-        if not session.folder:
+        folder = session.folder
+        if not folder:
             return
-        client, held = session.client(), self.box.folders[session.folder]
+        # which selects it again where the server had said goodbye
+        client, held = session.client(folder), self.box.folders[folder]
         told = lambda: client.ok("NOOP") and client.exists == len(held)  # noqa: E731
         assert eventually(told), f"{client.exists} messages, not {len(held)}"
         rows = client.fetch("1:*", "(UID FLAGS)") if held else {}

@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import apsw
 
-from mailsrv.errors import AlreadyExists, MailboxBusy, MailboxDamaged, WrongKey
+from mailsrv.errors import AlreadyExists, DiskFull, MailboxBusy, MailboxDamaged, WrongKey
 from mailsrv.mailbox import connection as connections
 from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.restored import prepare
 from mailsrv.mailbox.values import ALL_UIDS, Flags, NewMessage, StoreFlags
 from tests.mailbox.support import MailboxTestCase, fetch_all, message, new_key
 
@@ -108,6 +112,17 @@ class TakeTests(SnapshotCase):
             self.assertEqual(list(self.directory.glob("copy.*")), [])
         self.put(b"the mailbox goes on")
 
+    def test_a_full_disk_at_any_octet(self) -> None:
+        self.fill(10, 50_000)
+        octets = self.take().octets
+        self.target.unlink()
+        for limit in (4096, octets // 3, octets // 2, octets - 4096):
+            with no_file_larger_than(limit), self.assertRaises(DiskFull):
+                self.take()
+            self.assertEqual(list(self.directory.glob("copy.*")), [])
+        self.put(b"the mailbox goes on")
+        self.assertEqual(self.take().messages, 11)
+
     def test_a_copy_of_something_else_is_refused(self) -> None:
         with (
             mock.patch.object(snapshot, "content_digest", side_effect=(b"before", b"after")),
@@ -177,7 +192,7 @@ class DigestTests(MailboxTestCase):
             lambda: box.move(self.inbox, ALL_UIDS, "Play"),
             lambda: box.subscribe("Play", True),
             lambda: box.delete_folder("Play"),
-            box.renumber,
+            lambda: prepare(box, 0, None),
         )
         for change in changes:
             change()
@@ -196,22 +211,36 @@ class DigestTests(MailboxTestCase):
         self.assertEqual(self.mailbox.digest(), before)
 
 
-class RenumberTests(MailboxTestCase):
-    def test_every_folder_gets_a_number_that_it_never_had(self) -> None:
+class PreparedTests(MailboxTestCase):
+    def test_every_folder_gets_a_number_and_an_id_that_it_never_had(self) -> None:
         self.put(b"one")
-        before = {one.name: one.uidvalidity for one in self.mailbox.folders()}
-        self.mailbox.renumber()
-        after = {one.name: one.uidvalidity for one in self.mailbox.folders()}
+        before = {one.name: one for one in self.mailbox.folders()}
+        prepare(self.mailbox, 0, None)
+        after = {one.name: one for one in self.mailbox.folders()}
         self.assertEqual(after.keys(), before.keys())
-        self.assertGreater(min(after.values()), max(before.values()))
-        self.assertEqual(len(set(after.values())), len(after))
+        numbers = {one.uidvalidity for one in after.values()}
+        self.assertGreater(min(numbers), max(one.uidvalidity for one in before.values()))
+        self.assertEqual(len(numbers), len(after))
+        ids = {one.object_id for one in (*before.values(), *after.values())}
+        self.assertEqual(len(ids), 2 * len(after))
         self.assertEqual(self.content(1), b"one")
 
     def test_no_number_of_a_later_life_comes_back(self) -> None:
         self.now.advance(days=30)
-        self.mailbox.renumber()
+        prepare(self.mailbox, 0, None)
         least = min(one.uidvalidity for one in self.mailbox.folders())
         self.assertGreaterEqual(least, int(self.now().timestamp()))
+
+
+@contextmanager
+def no_file_larger_than(octets: int) -> Iterator[None]:
+    """Let the operating system refuse to write behind so many octets, as it does when full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def _damage(path: Path, offset: int) -> None:

@@ -51,6 +51,13 @@ class UndeleteTestCase(MailboxTestCase):
 
 
 class KeepTests(UndeleteTestCase):
+    def test_what_is_purged_is_a_change(self) -> None:
+        """A backup that was made before is not one of what is there now."""
+        self.expunge(message(1))
+        before = self.mailbox.digest()
+        self.mailbox.purge()
+        self.assertNotEqual(self.mailbox.digest(), before)
+
     def test_expunged_messages_are_kept_and_count(self) -> None:
         self.put(message(1))
         self.expunge(message(2), message(3))

@@ -3,7 +3,13 @@
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from mailsrv.errors import AuthenticationFailed, InvalidInput, MailboxMoved, OverQuota
+from mailsrv.errors import (
+    AliasDisabled,
+    AuthenticationFailed,
+    InvalidInput,
+    MailboxMoved,
+    OverQuota,
+)
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.beside import Beside
@@ -159,6 +165,8 @@ class BesideTests(UndeleteCase):
         for password, scope in ((app, None), ("wrong", "imap")):
             self.refused(AuthenticationFailed, self.beside(), password, scope)
         self.refused(InvalidInput, self.beside("elsewhere"), self.password, None)
+        self.world.directory.mark_deleted(self.alias)
+        self.refused(AliasDisabled, self.beside(), self.password, None)
 
     def refused(self, error: type[Exception], beside: Beside, password: str, scope: Any) -> None:
         with self.assertRaises(error), beside.open(ADDRESS, password, scope):

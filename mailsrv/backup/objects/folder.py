@@ -40,6 +40,9 @@ class FolderStore:
     def __repr__(self) -> str:
         return f"<FolderStore {self._root}>"
 
+    def __str__(self) -> str:
+        return f"folder {self._root}"
+
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
             self._write(name, _watched(pieces(file), lambda: naming(path)))
@@ -63,10 +66,12 @@ class FolderStore:
             return b"".join(self._pieces(name, file))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
+        self._require_disk()
         folder = checked_prefix(prefix).rpartition("/")[0]
         return self._walk(f"{folder}/" if folder else "", prefix)
 
     def remove(self, names: Iterable[str]) -> int:
+        self._require_disk()
         removed = 0
         for name in names:
             path = self._path(name)
@@ -80,9 +85,10 @@ class FolderStore:
             self._prune(path.parent)
         return removed
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, prefix: str = "") -> int:
+        self._require_disk()
         removed = 0
-        for folder, _, files in os.walk(self._root):
+        for folder, _, files in os.walk(self._root / checked_prefix(prefix)):
             for name in files:
                 path = Path(folder, name)
                 if not (name.startswith(".") and name.endswith(_PART)):
@@ -93,6 +99,14 @@ class FolderStore:
                         removed += 1
             self._prune(Path(folder))
         return removed
+
+    def _require_disk(self) -> None:
+        """A folder that was never made is empty; of one on a disk that is away nothing is known."""
+        if not self._root.parent.is_dir():
+            raise BackupStoreFailed(
+                f"{self._root}: expected the directory {self._root.parent} with the folder of "
+                "backups: is its disk mounted?"
+            )
 
     # Writing
 
@@ -126,7 +140,9 @@ class FolderStore:
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
             return
-        if folder != self._root:
+        if folder == self._root:
+            self._require_disk()
+        else:
             self._make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
         sync_folder(folder.parent)
@@ -144,6 +160,7 @@ class FolderStore:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
+        self._require_disk()
         path = self._path(name)
         with self._failing(path):
             try:

@@ -52,6 +52,9 @@ class S3Store:
     def __repr__(self) -> str:
         return f"<S3Store {self.requests.where}>"
 
+    def __str__(self) -> str:
+        return self.requests.where
+
     def put(self, name: str, path: Path) -> None:
         with naming(path), path.open("rb") as file:
             self._put(name, file, path.stat().st_size)
@@ -79,9 +82,9 @@ class S3Store:
             removed += len(batch)
         return removed
 
-    def tidy(self, before: datetime) -> int:
+    def tidy(self, before: datetime, prefix: str = "") -> int:
         aborted = 0
-        for upload in self._uploads():
+        for upload in self._uploads(checked_prefix(prefix)):
             if upload["Initiated"] < before and is_name(self._name(upload["Key"])):
                 upload_id = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
                 with suppress(NoSuchBackup):
@@ -129,8 +132,8 @@ class S3Store:
                 return
             arguments["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _uploads(self) -> Iterator[dict[str, Any]]:
-        arguments: dict[str, Any] = {"Prefix": self.requests.prefix}
+    def _uploads(self, prefix: str) -> Iterator[dict[str, Any]]:
+        arguments: dict[str, Any] = {"Prefix": self.requests.prefix + prefix}
         while True:
             page = self.requests.ask("list uploads", "list_multipart_uploads", **arguments)
             yield from page.get("Uploads", ())

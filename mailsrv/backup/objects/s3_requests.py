@@ -27,13 +27,13 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
-    EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
     ReadTimeoutError,
     ResponseStreamingError,
     SSLError,
 )
+from botocore.exceptions import ConnectionError as CannotConnect
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 from urllib3.exceptions import HTTPError
@@ -64,6 +64,7 @@ _TRANSIENT_CODES = {
     "XAmzContentSHA256Mismatch",
 }
 _TRANSIENT = (
+    CannotConnect,
     HTTPClientError,
     IncompleteReadError,
     ResponseParserError,
@@ -250,7 +251,7 @@ def _reason(error: Exception) -> str:
         (SSLError, "TLS failed, or its certificate is not trusted"),
         (ConnectTimeoutError, "no connection in time"),
         (ReadTimeoutError, "no answer in time"),
-        (EndpointConnectionError, "it cannot be reached"),
+        (CannotConnect, "it cannot be reached"),
         (HTTPClientError, "the connection broke"),
         (ResponseStreamingError, "the connection broke"),
         (IncompleteReadError, "the connection broke"),
