@@ -46,8 +46,10 @@ class DevelopersTests(SynchronousTestCase):
             if (path / "__init__.py").exists()
             or (path.suffix == ".py" and path.name != "__init__.py")
         }
-        link = {f"mailsrv/link/{path.parent.name}/" for path in _packages("mailsrv/link")}
-        self.assertEqual(self.rooms, found | link)
+        for room in ("link", "backup"):
+            inside = _packages(f"mailsrv/{room}")
+            found |= {f"mailsrv/{room}/{path.parent.name}/" for path in inside}
+        self.assertEqual(self.rooms, found)
 
     def test_what_it_names_is_there(self) -> None:
         names = set(re.findall(r"``([a-z_.]+(?:/[a-z_]+)*/(?:[a-z_]+\.[a-z]+)?)``", self.text))

@@ -15,7 +15,7 @@ from typing import Literal
 import attrs
 
 from mailsrv.backup.interfaces import IObjectStore
-from mailsrv.backup.sources import Backups, Fetched
+from mailsrv.backup.restore_sources import Backups, Fetched
 from mailsrv.directory.directory import Alias, Directory, MailboxRecord
 from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import MailsrvError

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 import attrs
 
-from mailsrv.backup.sources import Fetched, Source, key_of
+from mailsrv.backup.restore_sources import Fetched, Source, key_of
 from mailsrv.backup.verification import open_and_verify
 from mailsrv.directory.directory import Alias, MailboxRecord
 from mailsrv.errors import (

@@ -20,7 +20,7 @@ from mailsrv.backup.copies import (
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest
-from mailsrv.backup.sources import key_of
+from mailsrv.backup.restore_sources import key_of
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import BackupDamaged, MailboxDamaged, NoSuchBackup, WrongKey
 from mailsrv.keys.filekey import FileKey

@@ -15,13 +15,13 @@ from mailsrv.backup.daily import Daily
 from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.stores import BackupStores
 from mailsrv.backup.verification import Copies
+from mailsrv.cli.beside import beside
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.cli.passwords import ask
 from mailsrv.cli.sizes import spoken
 from mailsrv.directory.directory import BackupStanding
 from mailsrv.errors import AlreadyExists, BackupDamaged, MailsrvError, NoSuchBackup
-from mailsrv.store.authentication import Authentication
 from mailsrv.store.secret import ServerSecret
 from mailsrv.store.volume import Volume, naming
 
@@ -106,18 +106,9 @@ def now_(context: Context, address: str) -> None:
 
     While its owner is logged in the server does so by itself.
     """
-    settings, known = context.settings, context.directory.alias(address)
+    known = context.directory.alias(address)
     password = ask(f"Main password of {known.address}")
-    secret = ServerSecret(_volume(context).server_key())
-    outcome = back_up_now(
-        _daily(context),
-        _volume(context),
-        Authentication(context.directory, secret),
-        known.address,
-        password,
-        settings.link.name,
-        now,
-    )
+    outcome = back_up_now(_daily(context), beside(context), known.address, password)
     sentence = f"Backed up {bold(known.address)}: {spoken(outcome.octets)}."
     if outcome.what == "unchanged":
         sentence = f"Nothing has changed in {bold(known.address)} since {outcome.taken}."

@@ -1,5 +1,6 @@
 """``mailsrv export`` and ``mailsrv import``: mail is taken away and brought, beside the server."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,26 +8,26 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from mailsrv.backup.exporting import Export, Exported
-from mailsrv.backup.files import copy_encrypted, copy_sqlcipher
-from mailsrv.backup.formats.index import Format
-from mailsrv.backup.formats.values import Source
-from mailsrv.backup.import_sources import MailboxSource, is_mailbox, open_source
-from mailsrv.backup.importing import Import, Imported, Target
-from mailsrv.backup.owned import Owned, owned
+from mailsrv.backup.exchange.encrypted import copy_encrypted, copy_sqlcipher
+from mailsrv.backup.exchange.exporting import Export, Exported
+from mailsrv.backup.exchange.formats.index import Format
+from mailsrv.backup.exchange.formats.values import Source
+from mailsrv.backup.exchange.importing import Import, Imported, Target
+from mailsrv.backup.exchange.opening import MailboxSource, is_mailbox, open_source
+from mailsrv.backup.restore_sources import key_of
+from mailsrv.cli.beside import beside
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain
 from mailsrv.cli.passwords import ask
 from mailsrv.cli.progress import MessagesBar
 from mailsrv.cli.sizes import spoken
 from mailsrv.errors import AuthenticationFailed, Elsewhere, InvalidInput, Unavailable, WrongKey
-from mailsrv.keys.filekey import SALT_LENGTH, derive_file_key
 from mailsrv.mailbox.incoming import marked
 from mailsrv.mailbox.outgoing import open_copy, snapshot
-from mailsrv.store.volume import Volume
+from mailsrv.store.beside import OpenedBeside
 
 if TYPE_CHECKING:
-    from mailsrv.backup.imap_source import ImapSource
+    from mailsrv.backup.exchange.imap_source import ImapSource
 
 Form = Literal["mbox", "maildir", "eml", "sqlite", "sqlcipher"]
 FORMS = ("mbox", "maildir", "eml", "sqlite", "sqlcipher")
@@ -60,7 +61,7 @@ def export(context: Context, address: str, form: Form, target: Path) -> None:
         else:
             done = _directory(context, mine, form, target)
     document: dict[str, Any] = {
-        "address": mine.opened.address,
+        "address": mine.alias.address,
         "format": form,
         "target": str(target),
         "folders": done.folders,
@@ -76,7 +77,7 @@ def export(context: Context, address: str, form: Form, target: Path) -> None:
     context.output.fact(
         document,
         f"Exported {done.messages} messages in {done.folders} folders of "
-        f"{bold(mine.opened.address)} to {plain(str(target))}. {safety}",
+        f"{bold(mine.alias.address)} to {plain(str(target))}. {safety}",
     )
 
 
@@ -99,16 +100,16 @@ def import_(context: Context, address: str, source: str, ca: Path | None) -> Non
     with _open(context, address) as (mine, _):
         largest = context.settings.limits.message_size
         opened = _source(mine, source, ca, largest)
-        total = [one.messages for one in opened.folders()]
-        known = sum(one or 0 for one in total) if total and None not in total else None
-        target = Target(mine.mailbox, mine.opened.alias, mine.usages, mine.changed)
+        target = Target(mine.mailbox, mine.alias.id, mine.usages, mine.changed)
         try:
+            total = [one.messages for one in opened.folders()]
+            known = sum(one or 0 for one in total) if total and None not in total else None
             with MessagesBar(known, quiet=context.output.as_json) as bar:
                 done = Import(target, opened, largest, bar).run()
         finally:
             mine.touch()
             opened.close()
-    _say(context, mine.opened.address, source, done)
+    _say(context, mine.alias.address, source, done)
 
 
 def _say(context: Context, address: str, source: str, done: Imported) -> None:
@@ -131,26 +132,41 @@ def _say(context: Context, address: str, source: str, done: Imported) -> None:
 
 
 @contextmanager
-def _open(context: Context, address: str) -> Iterator[tuple[Owned, str]]:
+def _open(context: Context, address: str) -> Iterator[tuple[OpenedBeside, str]]:
     """The mailbox and its main password. InvalidInput where it is not on this machine."""
-    settings = context.settings
-    known = context.directory.alias(address)
-    if known.primary != settings.link.name:
-        raise InvalidInput(f"{known.address} is served by primary {known.primary}: run this there")
+    mailboxes = beside(context)
+    known = mailboxes.alias(address)
     password = ask(f"Main password of {known.address}")
-    volume = Volume(settings.base, settings.store.mailboxes)
     try:
-        with owned(
-            context.directory, volume, settings.link.name, now, known.address, password
-        ) as mine:
+        with _interruptible(), mailboxes.open(known.address, password, None) as mine:
             yield mine, password
-    except KeyboardInterrupt:
-        raise Unavailable(AGAIN) from None
     except Elsewhere as error:
         raise InvalidInput(f"{known.address} is {error}: run this there") from None
 
 
-def _directory(context: Context, mine: Owned, form: str, target: Path) -> Exported:
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the work as a crash would, and what it comes to is one line: Unavailable."""
+    came: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    except BaseException:
+        if came:  # libraries that it comes in the middle of fail with errors of their own
+            raise Unavailable(AGAIN) from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _directory(context: Context, mine: OpenedBeside, form: str, target: Path) -> Exported:
     total = mine.mailbox.usage().messages
     with (
         snapshot(mine.mailbox) as view,
@@ -159,11 +175,11 @@ def _directory(context: Context, mine: Owned, form: str, target: Path) -> Export
         return Export(target, cast("Format", form), bar).run(view)
 
 
-def _one_file(mine: Owned, octets: int) -> Exported:
+def _one_file(mine: OpenedBeside, octets: int) -> Exported:
     return Exported(len(mine.mailbox.folders()), mine.mailbox.usage().messages, octets)
 
 
-def _source(mine: Owned, source: str, ca: Path | None, largest: int) -> Source:
+def _source(mine: OpenedBeside, source: str, ca: Path | None, largest: int) -> Source:
     if "://" in source:
         return _imap(mine, source, ca, largest)
     path = Path(source)
@@ -175,17 +191,15 @@ def _source(mine: Owned, source: str, ca: Path | None, largest: int) -> Source:
 def _mailbox(path: Path) -> MailboxSource:
     """Another mailbox file, by the password that it had."""
     password = ask(f"Password of {path.name}")
-    with path.open("rb") as file:
-        salt = file.read(SALT_LENGTH)
     try:
-        return MailboxSource(open_copy(path, derive_file_key(password, salt), now))
+        return MailboxSource(open_copy(path, key_of(path, password), now))
     except WrongKey:
         raise AuthenticationFailed(f"{path} does not open with this password") from None
 
 
-def _imap(mine: Owned, url: str, ca: Path | None, largest: int) -> "ImapSource":
-    from mailsrv.backup.imap_client import ImapClient
-    from mailsrv.backup.imap_source import Address, ImapSource, verified
+def _imap(mine: OpenedBeside, url: str, ca: Path | None, largest: int) -> "ImapSource":
+    from mailsrv.backup.exchange.imap_client import ImapClient
+    from mailsrv.backup.exchange.imap_source import Address, ImapSource, verified
 
     address = Address.parse(url)
     context = verified(ca)

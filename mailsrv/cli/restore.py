@@ -15,7 +15,7 @@ from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.machine import Machine, Outcome
 from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.restore import Restore, Restored
-from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source
+from mailsrv.backup.restore_sources import Backups, FromArchive, FromFile, FromStore, Source
 from mailsrv.backup.stores import BackupStores
 from mailsrv.cli.main import Context, main, now
 from mailsrv.cli.output import bold, plain

@@ -3,18 +3,18 @@
 The owner's password opens the mailbox, beside the server; it is asked for as in ``passwords``.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import attrs
 import click
 
-from mailsrv.cli.main import Context, main, now
+from mailsrv.cli.beside import beside
+from mailsrv.cli.main import Context, main
 from mailsrv.cli.output import bold, plain
 from mailsrv.cli.passwords import ask
 from mailsrv.cli.sizes import spoken
 from mailsrv.mailbox.values import ExpungedMessage, ExpungedQuery, Undeleted
-from mailsrv.store.beside import Beside, OpenedBeside
-from mailsrv.store.volume import Volume
+from mailsrv.store.beside import OpenedBeside
 
 _TIMES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ")
 _COLUMNS = ("id", "expunged", "folder", "sender", "subject", "size")
@@ -77,7 +77,7 @@ def undelete(
     address = context.directory.alias(address).address
     whose = "Main password" if purge else "Password"
     password = ask(f"{whose} of {address}")
-    with _beside(context).open(address, password, None if purge else "imap") as opened:
+    with beside(context).open(address, password, None if purge else "imap") as opened:
         _do(context, opened, wanted)
 
 
@@ -89,17 +89,6 @@ def _check(wanted: _Wanted, everything: bool) -> None:
         raise click.UsageError("expected --all alone, or some of them")
     if not (everything or some or wanted.list_):
         raise click.UsageError("expected --all, or which: --id, --folder, --since, --subject")
-
-
-def _beside(context: Context) -> Beside:
-    settings = context.settings
-    return Beside(
-        context.directory,
-        Volume(settings.base, settings.store.mailboxes),
-        now,
-        settings.link.name,
-        timedelta(days=settings.store.undelete_days),
-    )
 
 
 def _do(context: Context, opened: OpenedBeside, wanted: _Wanted) -> None:

@@ -89,6 +89,26 @@ def translated(connection: apsw.Connection | None = None) -> Iterator[None]:
         raise ours from error
 
 
+def vacuum_into(connection: apsw.Connection, target: Path, options: str) -> None:
+    """Write a copy to a new file. ``options`` may hold its key, which no error tells.
+
+    DiskFull, StorageFailed and others.
+    """
+    failure: Exception | None = None
+    try:
+        with translated(connection):
+            # bound, since errors and traces quote the text of a statement
+            connection.execute("VACUUM INTO ?", (f"file:{quote(str(target))}?{options}",))
+    except apsw.Error:
+        failure = StorageFailed("the copy cannot be written")
+    except MailsrvError as error:
+        failure = error
+    if failure is not None:
+        # SQLite's own error, which is where it came from, quotes all of the name
+        failure.__cause__ = failure.__context__ = None
+        raise failure
+
+
 def create(path: Path, key: FileKey) -> apsw.Connection:
     """Make a new encrypted file, readable by its owner alone. AlreadyExists."""
     try:

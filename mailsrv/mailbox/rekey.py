@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import apsw
 
@@ -46,19 +45,14 @@ def copy_under_new_key(source: "Mailbox", target: Path, new_key: FileKey) -> Non
     try:
         with source.reading() as connection:
             expected = _summary(connection)
-        with translated(source.connection):
-            source.connection.execute("VACUUM INTO ?", (_uri(target, new_key),))
+        options = f"cipher=chacha20&key={new_key.pragma()}"
+        connections.vacuum_into(source.connection, target, options)
         _verify(target, new_key, expected)
         connections.sync_file(target)
         connections.sync_file(target.parent)
     except BaseException:
         connections.remove(target)
         raise
-
-
-def _uri(target: Path, key: FileKey) -> str:
-    # As a bound value the key is in no text of a statement, which errors and traces quote.
-    return f"file:{quote(str(target))}?cipher=chacha20&key={key.pragma()}"
 
 
 def _verify(target: Path, key: FileKey, expected: dict[str, int]) -> None:

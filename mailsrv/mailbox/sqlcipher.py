@@ -32,9 +32,8 @@ def export_sqlcipher(mailbox: Mailbox, target: Path, password: str) -> None:
     if target.exists():
         raise AlreadyExists("a file of that name is already there")
     try:
-        with translated(mailbox.connection):
-            # bound, since errors and traces quote the text of a statement
-            mailbox.connection.execute("VACUUM INTO ?", (_uri(target, passphrase),))
+        options = f"cipher=sqlcipher&legacy=4&key={quote(passphrase, safe='')}"
+        connections.vacuum_into(mailbox.connection, target, options)
         target.chmod(0o600)
         _verify(mailbox, target, passphrase)
         connections.sync_file(target)
@@ -42,10 +41,6 @@ def export_sqlcipher(mailbox: Mailbox, target: Path, password: str) -> None:
     except BaseException:
         connections.remove(target)
         raise
-
-
-def _uri(target: Path, passphrase: str) -> str:
-    return f"file:{quote(str(target))}?cipher=sqlcipher&legacy=4&key={quote(passphrase, safe='')}"
 
 
 def _verify(mailbox: Mailbox, target: Path, passphrase: str) -> None:

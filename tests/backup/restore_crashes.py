@@ -13,7 +13,7 @@ from typing import Any
 
 from mailsrv.backup.machine import Machine
 from mailsrv.backup.restore import Restore
-from mailsrv.backup.sources import Backups, FromStore
+from mailsrv.backup.restore_sources import Backups, FromStore
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.orphans import remove_orphans
@@ -26,7 +26,7 @@ from tests.store.world import World, now
 MODULES = (
     "mailsrv.backup.restore",
     "mailsrv.backup.machine",
-    "mailsrv.backup.sources",
+    "mailsrv.backup.restore_sources",
     "mailsrv.backup.copies",
     "mailsrv.store.changing",
     "mailsrv.store.merge",

@@ -9,7 +9,7 @@ from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.machine import Machine, Outcome
 from mailsrv.backup.objects.folder import FolderStore
 from mailsrv.backup.restore import Restore
-from mailsrv.backup.sources import Backups, FromStore
+from mailsrv.backup.restore_sources import Backups, FromStore
 from mailsrv.errors import BackupStoreFailed, InvalidInput
 from mailsrv.store.volume import Volume
 from tests.backup.world import ADDRESS, KeepingCase

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from mailsrv.backup import restore as restore_module
 from mailsrv.backup.moments import parse_moment
 from mailsrv.backup.restore import Restore, Restored
-from mailsrv.backup.sources import Backups, FromArchive, FromFile, FromStore, Source
+from mailsrv.backup.restore_sources import Backups, FromArchive, FromFile, FromStore, Source
 from mailsrv.directory.directory import Alias
 from mailsrv.errors import (
     AliasDisabled,

@@ -1,11 +1,15 @@
 """``mailsrv export`` and ``mailsrv import`` as they are typed, beside a server and without one."""
 
 import imaplib
+import os
+import signal
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.backup.boxes import tree
+from mailsrv.backup.exchange.importing import Import
+from tests.backup.exchange.boxes import tree
 from tests.cli.test_commands import ADDRESS, CommandTestCase
 from tests.running import RunningServer
 
@@ -102,6 +106,20 @@ class ExchangeTests(CommandTestCase):
         app = self.json("password", ADDRESS, "--label", "phone", stdin=self.line(ADDRESS))
         refused = self.refused(*words, stdin=f"{app['password']}\n")
         self.assertIn("wrong address or password", refused)
+
+    def test_ctrl_c_in_the_middle_of_a_library(self) -> None:
+        def fails(_: object) -> None:
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(10)
+            except KeyboardInterrupt:
+                raise AssertionError("something is not as it was") from None
+
+        self.patch(Import, "run", fails)
+        before = signal.getsignal(signal.SIGINT)
+        said = self.refused("import", ADDRESS, str(self.mail), stdin=self.line(ADDRESS))
+        self.assertIn("interrupted: give the same command again", said)
+        self.assertIs(signal.getsignal(signal.SIGINT), before)
 
     def test_what_was_not_taken_is_told(self) -> None:
         (self.mail / "large.eml").write_bytes(b"x" * 70_000)

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mailsrv.backup.exporting import PARTIAL
-from mailsrv.backup.formats.index import MANIFEST
+from mailsrv.backup.exchange.exporting import PARTIAL
+from mailsrv.backup.exchange.formats.index import MANIFEST
 from mailsrv.directory.directory import Directory
 from mailsrv.keys.filekey import derive_file_key
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import Flags, NewMessage
-from tests.backup.boxes import FORMATS, held, tree
-from tests.faults.common import ADDRESS, FaultTestCase, marked, now, rounds
+from tests.backup.exchange.boxes import FORMATS, held, tree
+from tests.faults.common import ADDRESS, SOAK, FaultTestCase, marked, now, rounds
 
 OTHER = "other@example.com"
 MESSAGES = 1000
@@ -81,7 +81,7 @@ class ExchangeTests(FaultTestCase):
             whole = self.exported(form, f"whole-{number}")
             target = self.server.root / f"cut-{number}"
             words = ("export", ADDRESS, "--format", form, str(target))
-            for _ in range(2):
+            for _ in range(2 if SOAK else 1):
                 process = self.begin(self.password, *words)
                 self.kill(process, (target / PARTIAL).exists, self.dice.uniform(0, 0.15))
             if not (target / MANIFEST).exists():
@@ -94,7 +94,7 @@ class ExchangeTests(FaultTestCase):
             whole = self.exported(form, f"whole-{number}")
             other = f"{number}{OTHER}"
             password = self.server.add(other)
-            for _ in range(2):
+            for _ in range(2 if SOAK else 1):
                 process = self.begin(password, "import", other, str(whole))
                 self.kill(process, self.growing(other), self.dice.uniform(0, 0.3))
             self.server.command("import", other, str(whole), stdin=f"{password}\n")

@@ -11,6 +11,7 @@ from mailsrv.errors import (
     AlreadyExists,
     MailboxBusy,
     MailboxDamaged,
+    StorageFailed,
     WrongKey,
 )
 from mailsrv.keys.filekey import derive_file_key
@@ -123,6 +124,13 @@ class RekeyTests(MailboxTestCase):
         self.mailbox.copy_to(self.target, self.new_key)
         self.mailbox.connection.exec_trace = None
         self.assertNotIn(self.new_key.raw.hex(), "".join(statements).lower())
+
+    def test_the_key_is_in_no_error(self) -> None:
+        target = self.directory / "missing" / "copy.sqlite"
+        error = self.assertRaises(
+            StorageFailed, copy_under_new_key, self.mailbox, target, self.new_key
+        )
+        self.assertIsNone(error.__context__)
 
     def test_a_path_with_signs_of_an_address(self) -> None:
         odd = self.directory / "a b?c=d%20&e#f"

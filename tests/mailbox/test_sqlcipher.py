@@ -1,8 +1,10 @@
 """A copy that SQLCipher opens. That it does is shown in tests/cli/test_exchange.py."""
 
+import traceback
+
 import apsw
 
-from mailsrv.errors import AlreadyExists, InvalidInput, MailboxDamaged
+from mailsrv.errors import AlreadyExists, InvalidInput, MailboxDamaged, StorageFailed
 from mailsrv.mailbox import sqlcipher
 from mailsrv.mailbox.sqlcipher import export_sqlcipher
 from tests.mailbox.support import MailboxTestCase, message
@@ -30,6 +32,12 @@ class ExportTests(MailboxTestCase):
     def test_no_password_no_copy(self) -> None:
         self.assertRaises(InvalidInput, export_sqlcipher, self.mailbox, self.target, "")
         self.assertFalse(self.target.exists())
+
+    def test_the_password_is_in_no_error(self) -> None:
+        target = self.directory / "missing" / "copy.db"
+        error = self.assertRaises(StorageFailed, export_sqlcipher, self.mailbox, target, "hunter-2")
+        self.assertNotIn("hunter-2", "".join(traceback.format_exception(error)))
+        self.assertIsNone(error.__context__)
 
     def test_nothing_is_written_over(self) -> None:
         self.target.write_bytes(b"mine")

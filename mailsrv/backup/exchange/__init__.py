@@ -1,0 +1,1 @@
+"""Export and import: mail leaves a mailbox in the forms of other programs, and comes from them."""
