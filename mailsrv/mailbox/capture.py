@@ -8,8 +8,8 @@ which was not captured:
   that it had, and nobody may have committed since its frames were counted. If it has another header
   when it commits, the transaction itself began the log anew; all before must have been captured.
 * When the mailbox is opened, the log must be as it was left: the same header, the last captured
-  frame still in its place. Or the main file must have the size and time that it was given when no
-  log was left: whoever copies a log to it changes the time.
+  frame still in its place. Or the main file must have the size and time that it was given when
+  all of the log was in it: whoever copies more of a log to it changes the time.
 * A power cut may take away commits that did not wait for the disk. After one only a mailbox
   without a log counts, and that it has one is on disk before anything is written to it.
 
@@ -97,7 +97,8 @@ class Capture:
             header = self._log.header()
             if self.active and not self._continues(header, committed):
                 self.break_off("the mailbox was changed by another process, or by a power cut")
-            elif self.state.closed is not None:
+            elif self.active and not self._is_at(header, committed):
+                self.spool.forget_marks()
                 self._begin_log(header, self.state.closed)
             self._known = header
         self._marks = [one for one in self._marks if one[0] <= committed]
@@ -108,6 +109,10 @@ class Capture:
         """The log has so many committed frames: others have written, and when is not known."""
         if committed > self.end:
             self._mark(committed)
+            if self.active:
+                with self._breaking():
+                    # whoever goes on after a crash must not take it for a part of the next commit
+                    self.spool.note(self._known, *self._marks[-1], anew=False)
 
     def begun(self, *, counted: bool) -> None:
         """A write transaction has begun: the log stands still, but for what this one writes.
@@ -125,10 +130,13 @@ class Capture:
             self._known = header
             self._counted = counted
 
-    def committed(self, frame: int) -> None:
-        """It has been committed; the log has so many frames now."""
+    def committed(self, frame: int, alone: Callable[[], bool]) -> None:
+        """It has been committed; the log has so many frames now.
+
+        ``alone`` tells whether nobody else has committed since ``reach``: the lock is given back.
+        """
         with self._breaking():
-            anew = self._look_for_beginning()
+            anew = self._look_for_beginning(alone)
             self._mark(frame)
             if self.active:
                 self.spool.note(self._known, *self._marks[-1], anew=anew)
@@ -138,22 +146,37 @@ class Capture:
     def undone(self) -> None:
         """It is about to be undone; but what it began anew stays so."""
         with self._breaking():
-            if self._look_for_beginning():
+            if self._look_for_beginning(lambda: True):
                 self.end = 0
                 if self.active:
                     self.spool.note(self._known, 0, self._milliseconds(), anew=True)
         self._counted = False
 
+    def copied(self, is_so: Callable[[], bool], *, writing: bool) -> None:
+        """All of the log is captured and in the main file, as ``is_so`` confirms.
+
+        Now it may begin anew: should we be killed then, the file shows that nothing was lost.
+        ``writing`` says that somebody is about to write.
+        """
+        if not self.active or not self.end or self.behind:
+            return
+        with self._breaking():
+            closed = set_stamp(self.path)
+            # who wrote before that is seen by this, who writes later changes the time
+            if closed is not None and is_so():
+                self.state = replace(self.state, closed=closed, writing=writing)
+                self._save()
+
     def emptied(self) -> None:
-        """All of the log, captured, is in the main file, and the log has no frame now."""
+        """The log, of which all was ``copied``, has no frame now."""
         self.end = 0
         self._marks.clear()
         with self._breaking():
             self._known = self._log.header()
             if self.active:
                 self.spool.forget_marks()
-                self._begin_log(self._known, set_stamp(self.path))
-                self.state = replace(self.state, writing=False)
+                closed = self.state.closed if self._is_as_closed() else set_stamp(self.path)
+                self._begin_log(self._known, closed)
                 self._save()
 
     def let_go(self) -> None:
@@ -252,13 +275,14 @@ class Capture:
                 with suppress(OSError):
                     one.path.unlink(missing_ok=True)
 
-    def _look_for_beginning(self) -> bool:
+    def _look_for_beginning(self, alone: Callable[[], bool]) -> bool:
         """Whether the transaction under way began the log anew."""
         header = self._log.header()
         if header == self._known:
             return False
         if self.active:
-            if self._counted and self.state.frame == self.end:
+            # asked after the header was read: whoever comes later changes it once more
+            if self._counted and self.state.frame == self.end and alone():
                 self._begin_log(header, self.state.closed)
             else:
                 self.break_off("the log began anew before all of it was captured")
@@ -275,11 +299,13 @@ class Capture:
 
     def _continues(self, header: bytes, committed: int) -> bool:
         """Whether what the opened mailbox has is what was left, and perhaps more."""
-        state = self.state
-        if self._is_as_closed():
-            return True  # whatever is in the log came since
-        known = bool(header) and header == state.log
-        return known and committed >= state.frame and self._is_in_place()
+        # where nothing got into the main file whatever else is in the log came since
+        return self._is_at(header, committed) or self._is_as_closed()
+
+    def _is_at(self, header: bytes, committed: int) -> bool:
+        """Whether the log has not begun anew since its frames were captured."""
+        known = bool(header) and header == self.state.log
+        return known and committed >= self.state.frame and self._is_in_place()
 
     def _is_as_closed(self) -> bool:
         """Whether nothing got into the main file since it had all of the log."""

@@ -112,9 +112,14 @@ class LogKeeper:
 
     def give_up(self) -> bool:
         """Whether nothing is open, captured or waits to be shipped, so that another may begin."""
-        with self._turns:
+        # others wait for who forgets it, so nobody is waited for
+        if not self._turns.acquire(blocking=False):
+            return False
+        try:
             self._over = not self._connections and not self._capture.spool.waiting()
             return self._over
+        finally:
+            self._turns.release()
 
     @contextmanager
     def turn(self, connection: apsw.Connection) -> Iterator[None]:
@@ -144,6 +149,8 @@ class LogKeeper:
             version = _version(connection)
             capture.reach(_frames(connection)[0])
             capture.capture()
+            failed_syncs.copy(connection)
+            capture.copied(lambda: self._is_copied(connection, version), writing=False)
             done = failed_syncs.checkpoint(connection)
             if capture.active and _version(connection) != version:
                 capture.break_off("another process wrote while the log was emptied")
@@ -190,13 +197,22 @@ class LogKeeper:
         """What others have done since the last turn, in time for the next commit."""
         self._counted = _version(connection)
         committed, copied = _frames(connection)
-        self._capture.reach(committed)
-        if committed == copied and self._capture.behind:
-            # somebody else copied the log: the next write begins it anew
-            self._capture.capture()
+        capture = self._capture
+        capture.reach(committed)
+        if committed == copied:
+            # the next write begins the log anew
+            capture.capture()
+            if capture.state.closed is None:
+                version = self._counted
+                capture.copied(lambda: self._is_copied(connection, version), writing=True)
 
-    def _committed(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
-        self._capture.committed(frames)
+    def _is_copied(self, connection: apsw.Connection, version: int) -> bool:
+        """Whether nobody else has committed, and the log that is known is in the main file."""
+        end = self._capture.end
+        return _version(connection) == version and _frames(connection) == (end, end)
+
+    def _committed(self, connection: apsw.Connection, _name: str, frames: int) -> int:
+        self._capture.committed(frames, lambda: _version(connection) == self._counted)
         return apsw.SQLITE_OK
 
     def _checkpoint_if_long(self, connection: apsw.Connection) -> None:
