@@ -122,12 +122,7 @@ class Capture:
         self._counted = False
         with self._breaking():
             self._note_writing()
-            header = self._log.header()
-            # another process may have begun one, and emptied it, where there was none
-            same = header == self._known and (header or self._is_as_closed())
-            if self.active and not same:
-                self.break_off("another process began the log anew")
-            self._known = header
+            self._require_same()
             self._counted = counted
 
     def committed(self, frame: int, alone: Callable[[], bool]) -> None:
@@ -151,6 +146,11 @@ class Capture:
                 if self.active:
                     self.spool.note(self._known, 0, self._milliseconds(), anew=True)
         self._counted = False
+
+    def emptying(self) -> None:
+        """It is about to be emptied, as far as it was not by others already."""
+        with self._breaking():
+            self._require_same()
 
     def copied(self, is_so: Callable[[], bool], *, writing: bool) -> None:
         """All of the log is captured and in the main file, as ``is_so`` confirms.
@@ -274,6 +274,15 @@ class Capture:
             if which(one.chain, one.number):
                 with suppress(OSError):
                     one.path.unlink(missing_ok=True)
+
+    def _require_same(self) -> None:
+        """The log has to be the one that is known, or it may lack what nobody captured."""
+        header = self._log.header()
+        # another process may have begun one, and emptied it, where there was none
+        same = header == self._known and (header or self._is_as_closed())
+        if self.active and not same:
+            self.break_off("another process began the log anew")
+        self._known = header
 
     def _look_for_beginning(self, alone: Callable[[], bool]) -> bool:
         """Whether the transaction under way began the log anew."""

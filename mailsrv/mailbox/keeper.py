@@ -147,6 +147,7 @@ class LogKeeper:
             if not capture.active:
                 return failed_syncs.checkpoint(connection)
             version = _version(connection)
+            capture.emptying()
             capture.reach(_frames(connection)[0])
             capture.capture()
             failed_syncs.copy(connection)

@@ -107,6 +107,15 @@ class TestCapture(SynchronousTestCase):
         self.put()
         self.assertIn("another process", self.ended)
 
+    def test_a_log_that_another_process_emptied_before_we_close_ends_it(self) -> None:
+        self.put()
+        self.capture()
+        other = self.open(kept=False)
+        self.put(other)
+        other.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self.box.close()
+        self.assertIn("another process", self.ended)
+
     def test_a_write_beside_a_closed_mailbox_ends_it(self) -> None:
         self.put()
         self.box.close()
