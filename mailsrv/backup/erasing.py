@@ -17,6 +17,7 @@ import attrs
 
 from mailsrv.backup.interfaces import IObjectStore, StoredObject
 from mailsrv.backup.layout import of_alias
+from mailsrv.backup.shipping import uploads
 from mailsrv.backup.stores import BackupStores
 from mailsrv.directory.directory import Alias, Directory, Erasure
 from mailsrv.errors import BackupStoreFailed, MailboxBusy, MailsrvError, Unavailable
@@ -29,6 +30,9 @@ LOCK = "erasing"
 
 LEFTOVER_AGE = timedelta(days=1)
 """A transfer that began so long ago is not under way any more."""
+
+PATIENCE = 5.0
+"""Seconds to wait for changes of the alias that are just being shipped."""
 
 _AT_ONCE = 1000
 """Objects that are listed, then removed: no store of objects lists more in one answer."""
@@ -239,7 +243,7 @@ class _Run:
 
     def _remove_files(self) -> None:
         for file_id in self._erasure.files:
-            self._shipping += _remove_folder(self._volume.base / "shipping" / file_id)
+            self._shipping += _remove_folder(uploads(self._volume).mailboxes / file_id)
             self._mailboxes += _measure([self._volume.mailbox(file_id)])
             self._volume.remove_mailbox(file_id)
         if not self._directory.forget_erased_files(self._erasure):
@@ -271,8 +275,21 @@ class _Run:
         return found
 
     def _remove_backups(self, stores: Stores) -> None:
-        for store in stores(self._erasure):
-            self._try(partial(self._remove_objects, store))
+        with ExitStack() as stack:
+            self._try(partial(self._stop_shipping, stack))
+            for store in stores(self._erasure):
+                self._try(partial(self._remove_objects, store))
+
+    def _stop_shipping(self, stack: ExitStack) -> None:
+        """Nothing must be on its way to a store when that was emptied for the last time."""
+        held = uploads(self._volume)
+        if not held.mailboxes.is_dir():
+            return
+        for what in ("log", "base"):
+            try:
+                stack.enter_context(held.exclusive(f"{self._erasure.alias}-{what}", PATIENCE))
+            except MailboxBusy:
+                raise MailboxBusy("changes are on their way: they are removed later") from None
 
     def _remove_objects(self, store: IObjectStore) -> None:
         total = Removed()

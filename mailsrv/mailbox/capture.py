@@ -195,7 +195,7 @@ class Capture:
     def break_off(self, why: str) -> None:
         """End the chain: what is captured stays good, what comes does not belong to it."""
         self.problem = why
-        self.state = State(boot=self._boot, alias=self.state.alias)
+        self.state = State(boot=self._boot, alias=self.state.alias, prune=self.state.prune)
         self._marks.clear()
         try:
             self._save()
@@ -228,7 +228,8 @@ class Capture:
                 self._known, self.end = b"", 0
             self.spool.forget_marks()
             closed = set_stamp(self.path) if empty else None
-            self.state = State(boot=self._boot, alias=alias, chain=chain, log=header, closed=closed)
+            fresh = State(boot=self._boot, alias=alias, prune=self.state.prune)
+            self.state = replace(fresh, chain=chain, log=header, closed=closed)
             self._marks = [(self.end, self._milliseconds())] if self.end else []
             self._save(durable=True)
         return self.active

@@ -12,9 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup import chains, layout, shipping
 from mailsrv.backup.chains import list_chains
-from mailsrv.backup.shipping import ShippingLimits
+from mailsrv.backup.shipping_limits import ShippingLimits
+from mailsrv.backup.troubles import Troubles
 from mailsrv.errors import BackupDamaged, BackupStoreFailed, MailboxBusy, NoSuchBackup
 from mailsrv.mailbox import log
+from mailsrv.mailbox.capture import Capture
 from tests.backup.shipped import ALIAS, FILE, Shipped
 
 
@@ -132,14 +134,16 @@ class TestStoreAway(Case):
             self.put(1)
             self.world.ship()
         self.assertEqual(len(self.world.keeper.spool.waiting()), 5)
-        tries = len(self.world.problems)
-        self.assertIn("the folder refuses", self.world.problems)
+        self.assertEqual(self.world.problems, ["changes are not shipped: the folder refuses"])
+        tries: list[str] = []
+        self.world.store.before = tries.append
         self.world.ship()
-        self.assertEqual(len(self.world.problems), tries, "not again at once")
+        self.assertEqual(tries, [], "not again at once")
         self.world.store.failing = False
         self.world.ticks.milliseconds += 61_000
         self.world.ship()
         self.assertEqual(self.world.keeper.spool.waiting(), [])
+        self.assertEqual(self.world.problems, [])
         self.check()
         self.check(self.world.history[3][0])
 
@@ -174,6 +178,27 @@ class TestStoreAway(Case):
         self.world.ticks.milliseconds += 10_000
         self.assertTrue(self.world.make_base())
         self.check()
+
+    def test_one_that_failed_is_tried_by_one_at_a_time(self) -> None:
+        troubles = Troubles(lambda: self.now() / 1000, 2.0)
+        self.assertTrue(troubles.may_try("store") and troubles.may_try("store"))
+        self.assertEqual([troubles.failed("store", 5.0) for _ in range(3)], [2.0, 4.0, 5.0])
+        self.assertFalse(troubles.may_try("store"))
+        self.world.ticks.milliseconds += 5000
+        self.assertEqual([troubles.may_try("store") for _ in range(2)], [True, False])
+        troubles.over("store")
+        self.assertTrue(troubles.may_try("store") and troubles.may_try("store"))
+
+    def test_what_others_cause_for_a_while_is_no_trouble(self) -> None:
+        with mock.patch.object(Capture, "end_base", return_value=None):
+            tries = 0
+            while not self.world.problems:
+                self.assertFalse(self.world.make_base())
+                tries += 1
+        self.assertGreater(tries, 5)
+        self.assertIn("no base for a point in time: others wrote", self.world.problems[0])
+        self.assertTrue(self.world.make_base())
+        self.assertEqual(self.world.problems, [])
 
     def test_without_room_for_a_copy_there_is_no_base(self) -> None:
         usage = shutil.disk_usage("/")._replace(free=1000)
@@ -246,6 +271,54 @@ class TestBases(Case):
 
     def restart_log(self) -> None:
         self.assertTrue(self.world.box.shorten_log(1000))
+
+    def tend(self) -> None:
+        """As from time to time, and what follows."""
+        self.world.shipper.tend()
+        keeper = self.world.shipper.base_due()
+        if keeper is not None:
+            self.world.shipper.make_base(keeper)
+        self.world.ship()
+
+    def test_what_is_too_old_goes_also_when_nobody_comes(self) -> None:
+        self.world.make_base()
+        self.put(2)
+        first = self.world.store.names()
+        self.world.ticks.milliseconds += 3 * 86_400_000
+        self.put(3, 400_000)
+        self.world.ship()
+        self.assertIs(self.world.shipper.base_due(), self.world.keeper)
+        self.world.make_base()
+        self.world.close()
+        self.world.ship()
+        self.assertEqual(self.world.keepers.all(), [])
+        self.tend()
+        self.assertLessEqual(set(first), set(self.world.store.names()))
+        self.world.ticks.milliseconds += 7 * 86_400_000 + 2000
+        self.tend()
+        self.assertFalse(set(first) & set(self.world.store.names()))
+        self.assertEqual(self.world.keepers.all(), [])
+        self.check()
+        before = self.world.store.names()
+        with mock.patch.object(chains, "prune") as prune:
+            self.tend()
+        prune.assert_not_called()
+        self.assertEqual(self.world.store.names(), before)
+
+    def test_a_base_that_is_due_is_made_also_when_nobody_comes(self) -> None:
+        self.world.make_base()
+        self.put(2)
+        self.world.close()
+        self.world.ship()
+        self.world.ticks.milliseconds += 8 * 86_400_000
+        self.tend()
+        [listed] = list_chains(self.world.store, ALIAS)
+        self.assertEqual(listed.bases, 2)
+        self.world.ticks.milliseconds += 8 * 86_400_000
+        self.tend()
+        [listed] = list_chains(self.world.store, ALIAS)
+        self.assertEqual((listed.bases, listed.segments), (1, 0))
+        self.check()
 
     def test_an_ended_chain_goes_when_the_next_is_old_enough(self) -> None:
         self.world.make_base()
