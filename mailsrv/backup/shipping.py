@@ -91,7 +91,7 @@ class Shipper:
 
     def pending(self) -> list[LogKeeper]:
         """Mailboxes to be shipped, or forgotten when there is nothing more to be done."""
-        return self._keepers.all()
+        return [keeper for keeper in self._keepers.all() if not self._is_quiet(keeper)]
 
     def troubles(self) -> list[Trouble]:
         """What the operator has to hear of now."""
@@ -173,6 +173,10 @@ class Shipper:
         self._cap(keeper, waiting)
         if not waiting:
             self._let_go(keeper)
+
+    def _is_quiet(self, keeper: LogKeeper) -> bool:
+        """Whether it is open, and all that was written is shipped."""
+        return keeper.is_open and not keeper.behind and self._octets.get(keeper.path) == 0
 
     def _upload(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> list[Waiting]:
         """Those that are left."""

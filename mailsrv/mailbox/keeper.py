@@ -65,6 +65,7 @@ class LogKeeper:
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._turns = threading.RLock()
+        self._members = threading.Lock()
         self._connections: set[apsw.Connection] = set()
         self._checkpointed = 0
         self._counted = 0
@@ -97,18 +98,33 @@ class LogKeeper:
         """Whether connections are open."""
         return bool(self._connections)
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to capture, as far as is known without a look at the log."""
+        return self._capture.behind
+
     def attach(self, connection: apsw.Connection) -> bool:
         """Before the connection writes. False when this keeper was given up. What SQLite raises."""
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # takes the place of SQLite's own, which copies a long log to the main file
+        connection.set_wal_hook(self._committed)
+        if self._join(connection):
+            return True
         with self._turns:
             if self._over:
                 return False
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             if not self._connections:
                 self._capture.resume(_frames(connection)[0])
-            self._connections.add(connection)
-            # takes the place of SQLite's own, which copies a long log to the main file
-            connection.set_wal_hook(self._committed)
+            with self._members:
+                self._connections.add(connection)
         return True
+
+    def _join(self, connection: apsw.Connection) -> bool:
+        """Waits for no writer, as nobody does who only reads. False when nothing is open."""
+        with self._members:
+            if self._connections:
+                self._connections.add(connection)
+            return connection in self._connections
 
     def give_up(self) -> bool:
         """Whether nothing is open, captured or waits to be shipped, so that another may begin."""
@@ -116,7 +132,8 @@ class LogKeeper:
         if not self._turns.acquire(blocking=False):
             return False
         try:
-            self._over = not self._connections and not self._capture.spool.waiting()
+            with self._members:
+                self._over = not self._connections and not self._capture.spool.waiting()
             return self._over
         finally:
             self._turns.release()
@@ -162,17 +179,19 @@ class LogKeeper:
 
     def close(self, connection: apsw.Connection) -> None:
         with self._turns:
-            if connection not in self._connections:
-                return
-            self._connections.remove(connection)
+            with self._members:
+                if connection not in self._connections:
+                    return
+                self._connections.remove(connection)
+                last = not self._connections
             try:
                 # where it fails the log stays, and is looked at when the file is opened again
                 with suppress(apsw.Error, MailsrvError):
-                    if not self._connections:
+                    if last:
                         self._finish(connection)
             finally:
                 connection.close(force=True)
-                if not self._connections:
+                if last:
                     self._capture.let_go()
 
     @contextmanager

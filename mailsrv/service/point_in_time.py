@@ -1,7 +1,7 @@
 """Ships the logs of open mailboxes while the server runs, and what a crash left when it starts."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,11 @@ def point_in_time(
         except NoSuchAlias:
             return None
 
+    def exclusive(name: str) -> AbstractContextManager[None]:
+        place = uploads(volume)
+        place.prepare()
+        return place.exclusive(name)
+
     days = settings.backup.point_in_time_days
     shipper = Shipper(
         keepers=logs,
@@ -150,7 +155,7 @@ def point_in_time(
         store_of=store_of,
         now=now,
         seconds=reactor.seconds,
-        exclusive=uploads(volume).exclusive,
+        exclusive=exclusive,
         limits=ShippingLimits(keep_days=days, base_days=min(days, 7.0)),
     )
     return PointInTime(logs, shipper, directory, reactor)

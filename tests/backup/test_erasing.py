@@ -176,9 +176,7 @@ class ErasingTests(SynchronousTestCase):
         self.patch(erasing, "PATIENCE", 0)
         with uploads(self.world.volume).exclusive(f"{self.alias}-log"):
             erased = self.scene.erase(self.world)
-            self.assertEqual(
-                erased.problems, ("changes are on their way: they are removed later",)
-            )
+            self.assertEqual(erased.problems, ("changes are on their way: they are removed later",))
             self.scene.bucket.write(late, b"frames")
         self.assertTrue(self.resume().finished)
         self.check_gone()

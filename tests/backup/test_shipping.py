@@ -1,10 +1,13 @@
 """What is shipped when, what happens when the store is away, and what is kept."""
 
+import contextlib
 import os
 import shutil
+import threading
 import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -15,9 +18,12 @@ from mailsrv.backup.chains import list_chains
 from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.backup.troubles import Troubles
 from mailsrv.errors import BackupDamaged, BackupStoreFailed, MailboxBusy, NoSuchBackup
-from mailsrv.mailbox import log
+from mailsrv.mailbox import log, snapshot
 from mailsrv.mailbox.capture import Capture
-from tests.backup.shipped import ALIAS, FILE, Shipped
+from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.values import NewMessage
+from tests.backup.shipped import ALIAS, FILE, Shipped, content_of
+from tests.mailbox.support import message
 
 
 class Case(SynchronousTestCase):
@@ -331,6 +337,69 @@ class TestBases(Case):
         self.assertEqual(chains.prune(self.world.store, ALIAS, since, self.chain), 2)
         [left] = list_chains(self.world.store, ALIAS)
         self.assertEqual(left.name, self.chain)
+
+
+class TestThreads(Case):
+    """All that a server's threads do to a mailbox at a time ends no chain and blocks nobody."""
+
+    def write(self, name: int) -> None:
+        world = self.world
+        for count in range(12):
+            with Mailbox.open(
+                world.path, world.key, world.ticks.moment, boot=world.boot, logs=world.keepers
+            ) as box:
+                new = NewMessage(message(name, str(count) * 20_000))
+                for _ in range(count % 3 + 1):
+                    with contextlib.suppress(MailboxBusy):  # so slow a machine may be
+                        box.append("INBOX", [new])
+                if count % 4 == name:
+                    box.shorten_log(20)
+        self.written.release()
+
+    def copy(self) -> None:
+        world, number = self.world, 0
+        while not self.over.is_set():
+            number += 1
+            with contextlib.suppress(MailboxBusy):
+                target = world.folder / f"copy-{number}.sqlite"
+                snapshot.take(world.boxes[0], world.key, target)
+                target.unlink()
+
+    def ship(self) -> None:
+        while not self.over.is_set():
+            self.world.ship()
+
+    def base(self) -> None:
+        while not self.over.is_set():
+            self.world.make_base()
+
+    def test_they_get_along(self) -> None:
+        self.put()
+        self.assertTrue(self.world.make_base())
+        chain, problems = self.chain, list[BaseException]()
+        self.over, self.written = threading.Event(), threading.Semaphore(0)
+
+        def running(work: Callable[[], None]) -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told by the test
+                problems.append(error)
+                self.written.release()
+
+        works = [*(partial(self.write, name) for name in range(3)), self.copy, self.ship, self.base]
+        threads = [threading.Thread(target=running, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            self.assertTrue(self.written.acquire(timeout=60))
+        self.over.set()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(problems, [])
+        self.assertEqual(self.chain, chain, self.world.keeper.problem)
+        self.world.ship()
+        _, found = self.world.restore(self.now() + 10**9)
+        self.assertTrue(found == content_of(self.world.box))
 
 
 class TestRestore(Case):

@@ -243,6 +243,16 @@ class TestCapture(SynchronousTestCase):
             self.assertFalse(thread.is_alive())
         self.assertIs(self.keepers.of(self.path), self.keeper)
 
+    def test_who_opens_the_mailbox_to_read_waits_for_no_writer(self) -> None:
+        with self.box.writing():
+            thread = threading.Thread(target=lambda: self.open().usage())
+            thread.start()
+            thread.join(30)
+            self.assertFalse(thread.is_alive())
+        self.put()
+        self.box.close()
+        self.assertEqual(self.ended, "")
+
     def test_a_log_that_lost_its_end_ends_it(self) -> None:
         self.put()
         self.put()
