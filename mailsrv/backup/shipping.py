@@ -176,7 +176,10 @@ class Shipper:
 
     def _is_quiet(self, keeper: LogKeeper) -> bool:
         """Whether it is open, and all that was written is shipped."""
-        return keeper.is_open and not keeper.behind and self._octets.get(keeper.path) == 0
+        state = keeper.state
+        if not keeper.is_open or keeper.behind or not state.chain:
+            return False
+        return state.shipped == state.number and self._octets.get(keeper.path) == 0
 
     def _upload(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> list[Waiting]:
         """Those that are left."""

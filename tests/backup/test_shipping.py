@@ -66,6 +66,18 @@ class TestShipping(Case):
         self.assertEqual(self.world.store.names(), before)
         self.check()
 
+    def test_what_was_captured_with_nothing_behind_is_uploaded(self) -> None:
+        self.world.make_base()
+        self.put(1)
+        self.world.ship()
+        self.assertEqual(self.world.shipper.pending(), [])
+        self.put(1)
+        with self.world.keeper.held() as capture:
+            capture.capture()
+        self.world.ship()
+        self.assertEqual(self.world.shipper.pending(), [])
+        self.check()
+
     def test_nobody_has_to_look_after_a_log_that_is_shipped(self) -> None:
         self.world.make_base()
         self.put(3)
