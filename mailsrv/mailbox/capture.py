@@ -98,11 +98,12 @@ class Capture:
             if self.active and not self._continues(header, committed):
                 self.break_off("the mailbox was changed by another process, or by a power cut")
             elif self.active and not self._is_at(header, committed):
+                self._marks.clear()
                 self.spool.forget_marks()
                 self._begin_log(header, self.state.closed)
             self._known = header
         self._marks = [one for one in self._marks if one[0] <= committed]
-        self.end = min(self.end, committed)
+        self.end = self._marks[-1][0] if self._marks else self.state.frame
         self.reach(committed)
 
     def reach(self, committed: int) -> None:

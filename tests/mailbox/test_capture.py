@@ -183,8 +183,14 @@ class TestCapture(SynchronousTestCase):
         self.put()
         self.copy_log()
         self.found_after_kill(Capture, "committed", self.put)
-        self.put()
         self.assert_all_is_captured()
+        self.assertFalse(self.keeper.state.closed)
+
+    def test_a_kill_after_a_short_commit_that_began_a_long_log_anew_ends_nothing(self) -> None:
+        for _ in range(5):
+            self.put()
+        self.copy_log()
+        self.test_a_kill_after_a_commit_that_began_the_log_anew_ends_nothing()
 
     def test_a_log_that_another_began_anew_right_after_a_commit_ends_it(self) -> None:
         self.put()
