@@ -111,8 +111,7 @@ class Capture:
         if committed > self.end:
             self._mark(committed)
             if self.active:
-                with self._breaking():
-                    # whoever goes on after a crash must not take it for a part of the next commit
+                with self._breaking():  # who goes on after a crash takes it for no part of the next
                     self.spool.note(self._known, *self._marks[-1], anew=False)
 
     def begun(self, *, counted: bool) -> None:
