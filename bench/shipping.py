@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +21,8 @@ from rich.table import Table
 from bench.corpus import messages
 from mailsrv.backup.chains import restore_at
 from mailsrv.backup.objects.folder import FolderStore
-from mailsrv.backup.shipping import Shipper, ShippingLimits
+from mailsrv.backup.shipping import Shipper
+from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox.durability import boot_id
 from mailsrv.mailbox.keeper import LogKeepers
@@ -50,7 +51,7 @@ class Shipping:
             store_of=lambda _alias: self.store,
             now=now,
             seconds=time.monotonic,
-            problem=lambda _alias, sentence: print(sentence),
+            exclusive=lambda _name: nullcontext(),
             limits=ShippingLimits(),
         )
 

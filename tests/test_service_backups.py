@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from twisted.trial.unittest import TestCase
 
 from mailsrv.backup import verification
+from mailsrv.backup.alarms import Problem
 from mailsrv.backup.copies import list_copies, remove_copy
 from mailsrv.backup.daily import Daily
 from mailsrv.backup.layout import CopyManifest
@@ -305,6 +306,21 @@ class AlarmTests(BackupsCase):
         self.assertIn(ADDRESS, trouble)
         self.assertIn("the store refuses to put; there is no backup", trouble)
         self.assertIn("Backups: all is well again: ", well)
+
+    async def test_what_is_in_the_way_of_shipping_is_told_too(self) -> None:
+        trouble = [Problem(self.alias, ADDRESS, "changes are not shipped: away")]
+        gauge = Gauge("shipping", "In the way.", registry=self.registry)
+        self.watch.add(lambda: list(trouble), gauge)
+        self.watch.look()
+        await until(lambda: self.watch._alarms._told)
+        self.assertEqual(self.sample("shipping"), 1)
+        trouble.clear()
+        self.moment += timedelta(hours=2)
+        self.watch.look()
+        await until(lambda: not self.watch._alarms._told)
+        self.assertEqual(self.sample("shipping"), 0)
+        told, _ = await self.letters()
+        self.assertIn("changes are not shipped: away", told)
 
     async def test_an_operator_who_cannot_be_told(self) -> None:
         self.world.directory.set_alias_enabled(self.operator, False)

@@ -18,6 +18,7 @@ import attrs
 from mailsrv.backup.daily import turns
 from mailsrv.backup.interfaces import IObjectStore, StoredObject
 from mailsrv.backup.layout import of_alias
+from mailsrv.backup.shipping import uploads
 from mailsrv.backup.stores import BackupStores
 from mailsrv.directory.directory import Alias, Directory, Erasure
 from mailsrv.errors import BackupStoreFailed, MailboxBusy, MailsrvError, Unavailable
@@ -32,7 +33,7 @@ LEFTOVER_AGE = timedelta(days=1)
 """A transfer that began so long ago is not under way any more."""
 
 TURN_PATIENCE = 5.0
-"""Seconds to wait for a backup of the alias that is under way."""
+"""Seconds to wait for a backup of the alias, or changes of it, that are on their way."""
 
 _AT_ONCE = 1000
 """Objects that are listed, then removed: no store of objects lists more in one answer."""
@@ -243,7 +244,7 @@ class _Run:
 
     def _remove_files(self) -> None:
         for file_id in self._erasure.files:
-            self._shipping += _remove_folder(self._volume.base / "shipping" / file_id)
+            self._shipping += _remove_folder(uploads(self._volume).mailboxes / file_id)
             self._mailboxes += _measure([self._volume.mailbox(file_id)])
             self._volume.remove_mailbox(file_id)
         if not self._directory.forget_erased_files(self._erasure):
@@ -277,6 +278,7 @@ class _Run:
     def _remove_backups(self, stores: Stores) -> None:
         with ExitStack() as stack:
             self._try(partial(self._take_turn, stack))
+            self._try(partial(self._stop_shipping, stack))
             for store in stores(self._erasure):
                 self._try(partial(self._remove_objects, store))
 
@@ -288,6 +290,17 @@ class _Run:
             stack.enter_context(held.exclusive(self._erasure.alias, TURN_PATIENCE))
         except MailboxBusy:
             raise MailboxBusy("a backup of it is being made: it is removed later") from None
+
+    def _stop_shipping(self, stack: ExitStack) -> None:
+        """The same for changes that are shipped."""
+        held = uploads(self._volume)
+        if not held.mailboxes.is_dir():
+            return
+        for what in ("log", "base"):
+            try:
+                stack.enter_context(held.exclusive(f"{self._erasure.alias}-{what}", TURN_PATIENCE))
+            except MailboxBusy:
+                raise MailboxBusy("changes are on their way: they are removed later") from None
 
     def _remove_objects(self, store: IObjectStore) -> None:
         total = Removed()

@@ -55,6 +55,11 @@ class Metrics:
             "Mailboxes whose last backup, or check of a backup, failed.",
             registry=registry,
         )
+        self.shipping = Gauge(
+            "mailsrv_backup_shipping_failing",
+            "What stands in the way of shipping changes of mailboxes, where they are shipped.",
+            registry=registry,
+        )
         for outcome in ("taken", "unchanged", "recent", "failed"):
             self.outcomes.labels(outcome)
         for outcome in ("good", "damaged", "failed"):

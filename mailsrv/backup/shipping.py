@@ -11,15 +11,16 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import attrs
 
 from mailsrv.backup import chains, layout
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import BaseManifest
+from mailsrv.backup.shipping_limits import MIB, ShippingLimits
+from mailsrv.backup.troubles import Trouble, Troubles
 from mailsrv.errors import (
     BackupStoreFailed,
     DiskFull,
@@ -32,52 +33,29 @@ from mailsrv.mailbox.capture import BaseEnd, BaseStart
 from mailsrv.mailbox.frames import FRAME
 from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
 from mailsrv.mailbox.spool import State, Waiting
+from mailsrv.store.volume import Volume
 
-MIB = 1024 * 1024
+_DAY = 86_400_000
+"""In milliseconds."""
 
+FOLDER = "shipping"
+"""In the data directory: captured frames that wait, and locks of who uploads them."""
 
-@attrs.frozen(kw_only=True)
-class ShippingLimits:
-    """Octets, days and seconds."""
-
-    spool_octets: int = 256 * MIB
-    """What may wait of one mailbox; with more its chain ends."""
-
-    volume_octets: int = 2048 * MIB
-    """The same of all."""
-
-    base_octets: int = 64 * MIB
-    """A new base is due after so much, or after as much as the last one has if that is more."""
-
-    base_days: float = 7.0
-    """A new base is due after so long, if anything changed."""
-
-    keep_days: float = 7.0
-    """How far back any second can be restored."""
-
-    patience: float = 1.0
-    """How long a mailbox is waited for whose writer is at work."""
-
-    first_pause: float = 2.0
-    longest_pause: float = 60.0
-    """Between attempts at a store that fails."""
-
-    longest_base_pause: float = 3600.0
-    """Between attempts at a base."""
+TRANSIENT_SECONDS = 60.0
+"""What others cause by their work is no trouble before the pauses have grown so long."""
 
 
-@attrs.define
-class _Pause:
-    seconds: float
-    until: float
+def uploads(volume: Volume) -> Volume:
+    """Whose locks are held while something is on its way to a store: ALIAS-log, ALIAS-base."""
+    return Volume(volume.base, volume.base / FOLDER)
 
 
 class Shipper:
     """Blocking, any thread; ``seconds`` is a clock that never goes back.
 
     ``alias_of`` tells whose file (ObjectID) is (None: nobody's now), ``store_of`` where backups of
-    an alias are kept (None: nowhere, or it is gone). ``problem`` hears of an alias what stands in
-    the way; it is called on the thread that found it.
+    an alias are kept (None: nowhere, or it is gone). ``exclusive`` takes a lock (``uploads``):
+    whoever erases an alias waits until nothing of it is on its way.
     """
 
     def __init__(
@@ -89,7 +67,7 @@ class Shipper:
         store_of: Callable[[str], IObjectStore | None],
         now: Callable[[], datetime],
         seconds: Callable[[], float],
-        problem: Callable[[str, str], None],
+        exclusive: Callable[[str], AbstractContextManager[None]],
         limits: ShippingLimits,
     ) -> None:
         self._keepers = keepers
@@ -97,12 +75,11 @@ class Shipper:
         self._alias_of = alias_of
         self._store_of = store_of
         self._now = now
-        self._seconds = seconds
-        self._problem = problem
+        self._exclusive = exclusive
         self._limits = limits
         self._octets: dict[Path, int] = {}
         self._making: LogKeeper | None = None
-        self._pauses: dict[Hashable, _Pause] = {}
+        self._troubles = Troubles(seconds, limits.first_pause)
 
     def recover(self) -> None:
         """Take up what an earlier process left, while mailboxes may be in use already."""
@@ -114,27 +91,33 @@ class Shipper:
 
     def pending(self) -> list[LogKeeper]:
         """Mailboxes to be shipped, or forgotten when there is nothing more to be done."""
-        return self._keepers.all()
+        return [keeper for keeper in self._keepers.all() if not self._is_quiet(keeper)]
+
+    def troubles(self) -> list[Trouble]:
+        """What the operator has to hear of now."""
+        return self._troubles.told()
 
     def ship(self, keeper: LogKeeper) -> None:
         """Capture what was written to one mailbox and upload it; or wait for its store."""
-        if self._pausing((keeper.path, "ship")):
+        what = (keeper.path, "ship")
+        if not self._troubles.may_try(what):
             return
         with keeper.uploading:
             try:
                 self._ship(keeper)
             except MailboxBusy:
-                return
+                self._troubles.forget(what)
             except MailsrvError as error:
-                self._pause((keeper.path, "ship"), self._limits.longest_pause)
-                self._report(keeper, str(error))
+                self._troubles.failed(what, self._limits.longest_pause)
+                self._tell(keeper, "ship", f"changes are not shipped: {error}")
             else:
-                self._pauses.pop((keeper.path, "ship"), None)
+                self._troubles.forget(what)
 
     def base_due(self) -> LogKeeper | None:
         """A mailbox that needs a copy of its file, if there is one."""
         for keeper in self._keepers.all():
-            if self._is_due(keeper.state) and not self._pausing(keeper.path):
+            due = self._is_due(keeper.state)
+            if due and self._troubles.may_try((keeper.path, "base")):
                 return keeper
         return None
 
@@ -144,23 +127,31 @@ class Shipper:
         One at a time.
         """
         copy = keeper.spool.folder / "base.new"
+        what = (keeper.path, "base")
         self._making = keeper
         try:
             made = self._make_base(keeper, copy)
         except (MailsrvError, OSError) as error:
-            sentence = (
-                str(error) if isinstance(error, MailsrvError) else os.strerror(error.errno or 5)
-            )
-            self._report(keeper, f"no base for a point in time: {sentence}")
-            made = False
+            self._base_failed(keeper, error)
+            return False
         finally:
             self._making = None
             copy.unlink(missing_ok=True)
         if made:
-            self._pauses.pop(keeper.path, None)
+            self._troubles.over(what)
         else:
-            self._pause(keeper.path, self._limits.longest_base_pause)
+            self._troubles.failed(what, self._limits.longest_base_pause)
         return made
+
+    def tend(self) -> None:
+        """Have bases made that are due, and remove what is too old, also of who is not there."""
+        now = self._milliseconds()
+        for file_id, spool in self._keepers.spools():
+            state, path = spool.load(), self._mailbox(file_id)
+            if state.prune and now >= state.prune:
+                self._prune(self._keepers.of(path))
+            elif state.alias and self._is_due(state):
+                self._keepers.of(path)
 
     # Segments
 
@@ -175,35 +166,43 @@ class Shipper:
         ]
         if waiting:
             waiting = self._upload(keeper, state, waiting)
+        if not waiting:
+            self._troubles.over((keeper.path, "ship"))
         self._note_shipped(keeper, state, waiting)
         self._octets[keeper.path] = sum(_size(one.path) for one in waiting)
         self._cap(keeper, waiting)
         if not waiting:
             self._let_go(keeper)
 
+    def _is_quiet(self, keeper: LogKeeper) -> bool:
+        """Whether it is open, and all that was written is shipped."""
+        state = keeper.state
+        if not keeper.is_open or keeper.behind or not state.chain:
+            return False
+        return state.shipped == state.number and self._octets.get(keeper.path) == 0
+
     def _upload(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> list[Waiting]:
         """Those that are left."""
-        store = self._store_of(state.alias)
-        if store is None:
-            for one in waiting:
-                one.path.unlink(missing_ok=True)
-            return []
-        if self._pausing(id(store)):
-            return waiting
-        left = list(waiting)
-        try:
-            for one in waiting:
-                file_id = keeper.path.stem
-                name = layout.segment(state.alias, file_id, one.chain, one.number)
-                store.put(name, one.path)
-                self._take_back(store, state.alias, [name])
-                one.path.unlink(missing_ok=True)
-                left.remove(one)
-        except BackupStoreFailed as error:
-            self._pause(id(store), self._limits.longest_pause)
-            self._report(keeper, str(error))
-        else:
-            self._pauses.pop(id(store), None)
+        with self._exclusive(f"{state.alias}-log"):
+            store = self._store_of(state.alias)
+            if store is None:
+                for one in waiting:
+                    one.path.unlink(missing_ok=True)
+                return []
+            if not self._troubles.may_try(id(store)):
+                return waiting
+            left = list(waiting)
+            try:
+                for one in waiting:
+                    file_id = keeper.path.stem
+                    store.put(layout.segment(state.alias, file_id, one.chain, one.number), one.path)
+                    one.path.unlink(missing_ok=True)
+                    left.remove(one)
+            except BackupStoreFailed as error:
+                self._troubles.failed(id(store), self._limits.longest_pause)
+                self._tell(keeper, "ship", f"changes are not shipped: {error}")
+            else:
+                self._troubles.over(id(store))
         return left
 
     def _note_shipped(self, keeper: LogKeeper, state: State, waiting: list[Waiting]) -> None:
@@ -227,16 +226,19 @@ class Shipper:
         for one in waiting:
             one.path.unlink(missing_ok=True)
         self._octets[keeper.path] = 0
-        self._report(keeper, "more of the log waits than may: a point in time will be missing")
+        self._tell(
+            keeper, "base", "more of the log waits than may: a point in time will be missing"
+        )
 
     def _let_go(self, keeper: LogKeeper) -> None:
         """Forget what is closed and shipped, and remove what belongs to a file that is gone."""
         gone = not keeper.path.exists()
-        waits = self._is_due(keeper.state) and keeper.path not in self._pauses
+        base = (keeper.path, "base")
+        waits = self._is_due(keeper.state) and not self._troubles.has(base)
         if not keeper.is_open and keeper is not self._making and (gone or not waits):
             self._keepers.forget(keeper, remove=gone)
             self._octets.pop(keeper.path, None)
-            self._pauses.pop(keeper.path, None)
+            (self._troubles.over if gone else self._troubles.forget)(base)
 
     # Bases
 
@@ -245,26 +247,38 @@ class Shipper:
             return True
         since = (state.captured - state.base_frame) * FRAME
         age = self._milliseconds() - state.base_moment
-        old = age > self._limits.base_days * 86_400_000
+        old = age > self._limits.base_days * _DAY
         return since > max(state.base_octets, self._limits.base_octets) or bool(since and old)
 
     def _make_base(self, keeper: LogKeeper, copy: Path) -> bool:
         alias = self._alias_of(keeper.path.stem)
-        store = None if alias is None else self._store_of(alias)
-        if alias is None or store is None or self._pausing(id(store)):
+        if alias is None:
             return False
-        if not keeper.state.chain:
-            name = f"{layout.stamp(self._now())}-{secrets.token_hex(4)}"
-            if not keeper.begin(name, alias):
-                if keeper.problem:
-                    raise Unavailable(keeper.problem)
+        with self._exclusive(f"{alias}-base"):
+            store = self._store_of(alias)
+            if store is None or not self._troubles.may_try(id(store)):
                 return False
+            if not keeper.state.chain and not self._begin_chain(keeper, alias):
+                return False
+            self._put_base(keeper, store, copy)
+        self._prune(keeper)
+        return True
+
+    def _begin_chain(self, keeper: LogKeeper, alias: str) -> bool:
+        name = f"{layout.stamp(self._now())}-{secrets.token_hex(4)}"
+        if keeper.begin(name, alias):
+            return True
+        if keeper.problem:
+            raise Unavailable(keeper.problem)
+        return False
+
+    def _put_base(self, keeper: LogKeeper, store: IObjectStore, copy: Path) -> None:
         with keeper.held() as capture:
             start = capture.begin_base()
         octets, sha256 = _copy(keeper.path, copy)
         end = self._end_base(keeper, start)
         manifest = BaseManifest(
-            alias=alias,
+            alias=start.alias,
             mailbox=keeper.path.stem,
             chain=start.chain,
             token=secrets.token_hex(4),
@@ -275,21 +289,45 @@ class Shipper:
             sha256=sha256,
         )
         store.put(manifest.name, copy)
+        self._troubles.over(id(store))
         self._ship_all(keeper, start.chain, end)
         store.write(manifest.manifest_name, layout.encode_manifest(manifest))
-        if self._take_back(store, alias, [manifest.manifest_name, manifest.name]):
-            return False
+        now = self._milliseconds()
         with keeper.held() as capture:
             if capture.state.chain == start.chain:
                 capture.update(
                     base=start.number,
                     base_octets=octets,
                     base_frame=end.captured,
-                    base_moment=self._milliseconds(),
+                    base_moment=now,
+                    prune=now + int(self._limits.keep_days * _DAY) + 1000,
                 )
-        since = self._now() - timedelta(days=self._limits.keep_days)
-        chains.prune(store, alias, since, start.chain)
-        return True
+
+    def _prune(self, keeper: LogKeeper) -> None:
+        """Remove what is too old. Once the newest base is, too, nothing is left to be removed."""
+        state, now = keeper.state, self._milliseconds()
+        try:
+            store = self._store_of(state.alias)
+            if store is not None:
+                since = self._now() - timedelta(days=self._limits.keep_days)
+                chains.prune(store, state.alias, since, state.chain)
+            if state.prune and now >= state.prune:
+                with keeper.held() as capture:
+                    capture.update(prune=0)
+        except MailboxBusy:
+            return
+        except MailsrvError as error:
+            self._tell(keeper, "prune", f"changes that are too old are not removed: {error}")
+        else:
+            self._troubles.over((keeper.path, "prune"))
+
+    def _base_failed(self, keeper: LogKeeper, error: MailsrvError | OSError) -> None:
+        number = error.errno if isinstance(error, OSError) else None
+        sentence = os.strerror(number) if number else str(error)
+        pause = self._troubles.failed((keeper.path, "base"), self._limits.longest_base_pause)
+        passing = isinstance(error, MailboxBusy | Unavailable)
+        if not passing or pause >= TRANSIENT_SECONDS:
+            self._tell(keeper, "base", f"no base for a point in time: {sentence}")
 
     def _end_base(self, keeper: LogKeeper, start: BaseStart) -> BaseEnd:
         with keeper.held() as capture:
@@ -308,24 +346,10 @@ class Shipper:
 
     # Behind both
 
-    def _take_back(self, store: IObjectStore, alias: str, names: list[str]) -> bool:
-        """Remove what was put, if the alias was erased meanwhile: nobody would do so later."""
-        erased = self._store_of(alias) is None
-        if erased:
-            store.remove(names)
-        return erased
-
-    def _pausing(self, what: Hashable) -> bool:
-        pause = self._pauses.get(what)
-        return pause is not None and self._seconds() < pause.until
-
-    def _pause(self, what: Hashable, longest: float) -> None:
-        before = self._pauses.get(what)
-        seconds = min(before.seconds * 2, longest) if before else self._limits.first_pause
-        self._pauses[what] = _Pause(seconds, self._seconds() + seconds)
-
-    def _report(self, keeper: LogKeeper, sentence: str) -> None:
-        self._problem(keeper.state.alias, sentence)
+    def _tell(self, keeper: LogKeeper, what: str, sentence: str) -> None:
+        alias = keeper.state.alias or self._alias_of(keeper.path.stem)
+        if alias:
+            self._troubles.tell((keeper.path, what), alias, sentence)
 
     def _milliseconds(self) -> int:
         return int(self._now().timestamp() * 1000)

@@ -8,8 +8,8 @@ which was not captured:
   that it had, and nobody may have committed since its frames were counted. If it has another header
   when it commits, the transaction itself began the log anew; all before must have been captured.
 * When the mailbox is opened, the log must be as it was left: the same header, the last captured
-  frame still in its place. Or the main file must have the size and time that it was given when no
-  log was left: whoever copies a log to it changes the time.
+  frame still in its place. Or the main file must have the size and time that it was given when
+  all of the log was in it: whoever copies more of a log to it changes the time.
 * A power cut may take away commits that did not wait for the disk. After one only a mailbox
   without a log counts, and that it has one is on disk before anything is written to it.
 
@@ -97,17 +97,22 @@ class Capture:
             header = self._log.header()
             if self.active and not self._continues(header, committed):
                 self.break_off("the mailbox was changed by another process, or by a power cut")
-            elif self.state.closed is not None:
+            elif self.active and not self._is_at(header, committed):
+                self._marks.clear()
+                self.spool.forget_marks()
                 self._begin_log(header, self.state.closed)
             self._known = header
         self._marks = [one for one in self._marks if one[0] <= committed]
-        self.end = min(self.end, committed)
+        self.end = self._marks[-1][0] if self._marks else self.state.frame
         self.reach(committed)
 
     def reach(self, committed: int) -> None:
         """The log has so many committed frames: others have written, and when is not known."""
         if committed > self.end:
             self._mark(committed)
+            if self.active:
+                with self._breaking():  # who goes on after a crash takes it for no part of the next
+                    self.spool.note(self._known, *self._marks[-1], anew=False)
 
     def begun(self, *, counted: bool) -> None:
         """A write transaction has begun: the log stands still, but for what this one writes.
@@ -117,18 +122,16 @@ class Capture:
         self._counted = False
         with self._breaking():
             self._note_writing()
-            header = self._log.header()
-            # another process may have begun one, and emptied it, where there was none
-            same = header == self._known and (header or self._is_as_closed())
-            if self.active and not same:
-                self.break_off("another process began the log anew")
-            self._known = header
+            self._require_same()
             self._counted = counted
 
-    def committed(self, frame: int) -> None:
-        """It has been committed; the log has so many frames now."""
+    def committed(self, frame: int, alone: Callable[[], bool]) -> None:
+        """It has been committed; the log has so many frames now.
+
+        ``alone`` tells whether nobody else has committed since ``reach``: the lock is given back.
+        """
         with self._breaking():
-            anew = self._look_for_beginning()
+            anew = self._look_for_beginning(alone)
             self._mark(frame)
             if self.active:
                 self.spool.note(self._known, *self._marks[-1], anew=anew)
@@ -138,22 +141,42 @@ class Capture:
     def undone(self) -> None:
         """It is about to be undone; but what it began anew stays so."""
         with self._breaking():
-            if self._look_for_beginning():
+            if self._look_for_beginning(lambda: True):
                 self.end = 0
                 if self.active:
                     self.spool.note(self._known, 0, self._milliseconds(), anew=True)
         self._counted = False
 
+    def emptying(self) -> None:
+        """It is about to be emptied, as far as it was not by others already."""
+        with self._breaking():
+            self._require_same()
+
+    def copied(self, is_so: Callable[[], bool], *, writing: bool) -> None:
+        """All of the log is captured and in the main file, as ``is_so`` confirms.
+
+        Now it may begin anew: should we be killed then, the file shows that nothing was lost.
+        ``writing`` says that somebody is about to write.
+        """
+        if not self.active or not self.end or self.behind:
+            return
+        with self._breaking():
+            closed = set_stamp(self.path)
+            # who wrote before that is seen by this, who writes later changes the time
+            if closed is not None and is_so():
+                self.state = replace(self.state, closed=closed, writing=writing)
+                self._save()
+
     def emptied(self) -> None:
-        """All of the log, captured, is in the main file, and the log has no frame now."""
+        """The log, of which all was ``copied``, has no frame now."""
         self.end = 0
         self._marks.clear()
         with self._breaking():
             self._known = self._log.header()
             if self.active:
                 self.spool.forget_marks()
-                self._begin_log(self._known, set_stamp(self.path))
-                self.state = replace(self.state, writing=False)
+                closed = self.state.closed if self._is_as_closed() else set_stamp(self.path)
+                self._begin_log(self._known, closed)
                 self._save()
 
     def let_go(self) -> None:
@@ -172,7 +195,7 @@ class Capture:
     def break_off(self, why: str) -> None:
         """End the chain: what is captured stays good, what comes does not belong to it."""
         self.problem = why
-        self.state = State(boot=self._boot, alias=self.state.alias)
+        self.state = State(boot=self._boot, alias=self.state.alias, prune=self.state.prune)
         self._marks.clear()
         try:
             self._save()
@@ -205,7 +228,8 @@ class Capture:
                 self._known, self.end = b"", 0
             self.spool.forget_marks()
             closed = set_stamp(self.path) if empty else None
-            self.state = State(boot=self._boot, alias=alias, chain=chain, log=header, closed=closed)
+            fresh = State(boot=self._boot, alias=alias, prune=self.state.prune)
+            self.state = replace(fresh, chain=chain, log=header, closed=closed)
             self._marks = [(self.end, self._milliseconds())] if self.end else []
             self._save(durable=True)
         return self.active
@@ -252,13 +276,23 @@ class Capture:
                 with suppress(OSError):
                     one.path.unlink(missing_ok=True)
 
-    def _look_for_beginning(self) -> bool:
+    def _require_same(self) -> None:
+        """The log has to be the one that is known, or it may lack what nobody captured."""
+        header = self._log.header()
+        # another process may have begun one, and emptied it, where there was none
+        same = header == self._known and (header or self._is_as_closed())
+        if self.active and not same:
+            self.break_off("another process began the log anew")
+        self._known = header
+
+    def _look_for_beginning(self, alone: Callable[[], bool]) -> bool:
         """Whether the transaction under way began the log anew."""
         header = self._log.header()
         if header == self._known:
             return False
         if self.active:
-            if self._counted and self.state.frame == self.end:
+            # asked after the header was read: whoever comes later changes it once more
+            if self._counted and self.state.frame == self.end and alone():
                 self._begin_log(header, self.state.closed)
             else:
                 self.break_off("the log began anew before all of it was captured")
@@ -275,11 +309,13 @@ class Capture:
 
     def _continues(self, header: bytes, committed: int) -> bool:
         """Whether what the opened mailbox has is what was left, and perhaps more."""
-        state = self.state
-        if self._is_as_closed():
-            return True  # whatever is in the log came since
-        known = bool(header) and header == state.log
-        return known and committed >= state.frame and self._is_in_place()
+        # where nothing got into the main file whatever else is in the log came since
+        return self._is_at(header, committed) or self._is_as_closed()
+
+    def _is_at(self, header: bytes, committed: int) -> bool:
+        """Whether the log has not begun anew since its frames were captured."""
+        known = bool(header) and header == self.state.log
+        return known and committed >= self.state.frame and self._is_in_place()
 
     def _is_as_closed(self) -> bool:
         """Whether nothing got into the main file since it had all of the log."""

@@ -65,6 +65,7 @@ class LogKeeper:
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
         self._turns = threading.RLock()
+        self._members = threading.Lock()
         self._connections: set[apsw.Connection] = set()
         self._checkpointed = 0
         self._counted = 0
@@ -97,24 +98,45 @@ class LogKeeper:
         """Whether connections are open."""
         return bool(self._connections)
 
+    @property
+    def behind(self) -> bool:
+        """Whether there is something to capture, as far as is known without a look at the log."""
+        return self._capture.behind
+
     def attach(self, connection: apsw.Connection) -> bool:
         """Before the connection writes. False when this keeper was given up. What SQLite raises."""
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        # takes the place of SQLite's own, which copies a long log to the main file
+        connection.set_wal_hook(self._committed)
+        if self._join(connection):
+            return True
         with self._turns:
             if self._over:
                 return False
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             if not self._connections:
                 self._capture.resume(_frames(connection)[0])
-            self._connections.add(connection)
-            # takes the place of SQLite's own, which copies a long log to the main file
-            connection.set_wal_hook(self._committed)
+            with self._members:
+                self._connections.add(connection)
         return True
+
+    def _join(self, connection: apsw.Connection) -> bool:
+        """Waits for no writer, as nobody does who only reads. False when nothing is open."""
+        with self._members:
+            if self._connections:
+                self._connections.add(connection)
+            return connection in self._connections
 
     def give_up(self) -> bool:
         """Whether nothing is open, captured or waits to be shipped, so that another may begin."""
-        with self._turns:
-            self._over = not self._connections and not self._capture.spool.waiting()
+        # others wait for who forgets it, so nobody is waited for
+        if not self._turns.acquire(blocking=False):
+            return False
+        try:
+            with self._members:
+                self._over = not self._connections and not self._capture.spool.waiting()
             return self._over
+        finally:
+            self._turns.release()
 
     @contextmanager
     def turn(self, connection: apsw.Connection) -> Iterator[None]:
@@ -142,8 +164,11 @@ class LogKeeper:
             if not capture.active:
                 return failed_syncs.checkpoint(connection)
             version = _version(connection)
+            capture.emptying()
             capture.reach(_frames(connection)[0])
             capture.capture()
+            failed_syncs.copy(connection)
+            capture.copied(lambda: self._is_copied(connection, version), writing=False)
             done = failed_syncs.checkpoint(connection)
             if capture.active and _version(connection) != version:
                 capture.break_off("another process wrote while the log was emptied")
@@ -154,17 +179,19 @@ class LogKeeper:
 
     def close(self, connection: apsw.Connection) -> None:
         with self._turns:
-            if connection not in self._connections:
-                return
-            self._connections.remove(connection)
+            with self._members:
+                if connection not in self._connections:
+                    return
+                self._connections.remove(connection)
+                last = not self._connections
             try:
                 # where it fails the log stays, and is looked at when the file is opened again
                 with suppress(apsw.Error, MailsrvError):
-                    if not self._connections:
+                    if last:
                         self._finish(connection)
             finally:
                 connection.close(force=True)
-                if not self._connections:
+                if last:
                     self._capture.let_go()
 
     @contextmanager
@@ -190,13 +217,22 @@ class LogKeeper:
         """What others have done since the last turn, in time for the next commit."""
         self._counted = _version(connection)
         committed, copied = _frames(connection)
-        self._capture.reach(committed)
-        if committed == copied and self._capture.behind:
-            # somebody else copied the log: the next write begins it anew
-            self._capture.capture()
+        capture = self._capture
+        capture.reach(committed)
+        if committed == copied:
+            # the next write begins the log anew
+            capture.capture()
+            if capture.state.closed is None:
+                version = self._counted
+                capture.copied(lambda: self._is_copied(connection, version), writing=True)
 
-    def _committed(self, _connection: apsw.Connection, _name: str, frames: int) -> int:
-        self._capture.committed(frames)
+    def _is_copied(self, connection: apsw.Connection, version: int) -> bool:
+        """Whether nobody else has committed, and the log that is known is in the main file."""
+        end = self._capture.end
+        return _version(connection) == version and _frames(connection) == (end, end)
+
+    def _committed(self, connection: apsw.Connection, _name: str, frames: int) -> int:
+        self._capture.committed(frames, lambda: _version(connection) == self._counted)
         return apsw.SQLITE_OK
 
     def _checkpoint_if_long(self, connection: apsw.Connection) -> None:

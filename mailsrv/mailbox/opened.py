@@ -59,6 +59,12 @@ class Opened:
             yield connection
 
     @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Nobody of this process begins to write meanwhile, if the log is shipped. MailboxBusy."""
+        with self._database.keeper.turn(self.connection):
+            yield
+
+    @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Writer]:
         """Hold the write lock: a transaction that commits at the end, or rolls back."""
         with self._database.writing(durable=durable) as writer:

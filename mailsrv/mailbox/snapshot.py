@@ -9,7 +9,7 @@ snapshot. ``VACUUM`` cannot run inside a transaction, so the lock is that of a s
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -97,8 +97,10 @@ def digest_of(path: Path, key: FileKey) -> bytes:
 def _copy(mailbox: "Mailbox", key: FileKey, target: Path) -> bytes:
     """The digest of what was in the mailbox at the moment of the copy."""
     connection = mailbox.connection
-    with _held(mailbox.path, key) as release, translated(connection):
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    with ExitStack() as stack, translated(connection):
+        with mailbox.turn():
+            release = stack.enter_context(_held(mailbox.path, key))
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         with mailbox.reading():
             expected = content_digest(connection)
         with _told_of_beginning(connection, release):

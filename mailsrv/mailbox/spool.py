@@ -83,6 +83,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     base_moment: int = 0
     """When that was, in milliseconds."""
 
+    prune: int = 0
+    """When what is too old has to be looked for, in milliseconds; 0: not before the next base."""
+
 
 class Spool:
     """The folder; one thread at a time. It is made with the first thing that is put there."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from prometheus_client import Gauge
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -46,8 +47,13 @@ class Watch:
         self._now = now
         self._alarms = Alarms()
         self._looking = False
+        self._others: list[tuple[Callable[[], list[Problem]], Gauge]] = []
         self._loop = LoopingCall(self.look)
         self._loop.clock = reactor
+
+    def add(self, problems: Callable[[], list[Problem]], gauge: Gauge) -> None:
+        """Tell of these too, which are found on a thread, and count them."""
+        self._others.append((problems, gauge))
 
     def start(self, daily: Daily) -> None:
         """Look now, and every minute."""
@@ -73,6 +79,10 @@ class Watch:
             now = self._now()
             found = problems(pending, timedelta(hours=self._settings.backup.late_hours), now)
             self._measure(pending, found, now)
+            for problems_of, gauge in self._others:
+                more = await in_thread(self._reactor, problems_of)
+                gauge.set(len(more))
+                found += more
             for one in self._alarms.news(found):
                 log.error("Backups of alias {alias}: {what}", alias=one.alias, what=one.sentence)
             if self._settings.operator.mail_to and self._alarms.due(found, now):

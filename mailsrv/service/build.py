@@ -59,6 +59,7 @@ class _Building:
         self.root.reloads.append(self._reload)
         self._registry = CollectorRegistry()
         self._stores: BackupStores | None = None
+        self._shipping: PointInTime | None = None
         self._health()
         primary = self._primary() if "primary" in settings.roles else None
         if primary is not None and serves_link(settings):
@@ -100,7 +101,7 @@ class _Building:
         self._volume = Volume(settings.base, settings.store.mailboxes)
         shipping = None
         if settings.backup.point_in_time and settings.backup.to != "nowhere":
-            shipping = self._point_in_time()
+            shipping = self._shipping = self._point_in_time()
         logs = shipping.logs if shipping else None
         store = _local_store(settings, directory, self._volume, self._reactor, logs)
         self._add(StoreService(store, directory, shipping))
@@ -117,7 +118,6 @@ class _Building:
             self._backup_stores,
             self._reactor,
             _now,
-            _shipping_problem,
         )
 
     def _link(self, primary: LocalStore) -> None:
@@ -152,6 +152,8 @@ class _Building:
 
         metrics = Metrics(self._registry)
         watch = Watch(settings, post, metrics, self._reactor, _now)
+        if self._shipping is not None:
+            watch.add(self._shipping.problems, metrics.shipping)
         verification = Verification(settings, metrics, self._reactor, _now)
         self._add(
             Backups(primary, settings.backup, daily, watch, verification, metrics, self._reactor)
@@ -185,10 +187,6 @@ class _Building:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _shipping_problem(alias: str, sentence: str) -> None:
-    log.error("Changes of the mailbox of alias {alias}: {reason}", alias=alias, reason=sentence)
 
 
 def _local_store(

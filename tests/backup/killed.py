@@ -63,6 +63,19 @@ class Killer:
         setattr(owner, name, watched)
 
 
+def note_ends(folder: Path) -> None:
+    """Write down why a chain ends, before it does."""
+    break_off = capture.Capture.break_off
+
+    def noted(self: capture.Capture, why: str) -> None:
+        if self.active:
+            with (folder / "ends").open("a") as file:
+                file.write(f"{why}\n")
+        break_off(self, why)
+
+    capture.Capture.break_off = noted  # type: ignore[method-assign]
+
+
 class Child(Shipped):
     """Time is the machine's, as it goes on from one process to the next."""
 
@@ -92,6 +105,7 @@ def main() -> None:
     killer = Killer(step)
     for owner, name in STEPS:
         killer.watch(owner, name)
+    note_ends(folder)
     world = Child(folder, seed)
     world.note(time.time_ns() // 1_000_000, None)
     world.open()

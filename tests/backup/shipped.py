@@ -5,14 +5,15 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 
 from mailsrv.backup.chains import RestoredLog, restore_at
-from mailsrv.backup.shipping import Shipper, ShippingLimits
+from mailsrv.backup.shipping import Shipper
+from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox import frames
@@ -81,7 +82,6 @@ class Shipped:
         self.store: Kept = Kept(folder / "kept")
         self.alias: str | None = ALIAS
         self.history: list[tuple[int, State]] = []
-        self.problems: list[str] = []
         self.boxes: list[Mailbox] = []
         self.messages = 0
         self.restores = 0
@@ -108,7 +108,7 @@ class Shipped:
             store_of=lambda _alias: self.store,
             now=self.ticks.moment,
             seconds=lambda: self.ticks.milliseconds / 1000,
-            problem=lambda _alias, sentence: self.problems.append(sentence),
+            exclusive=lambda _name: nullcontext(),
             limits=self.limits,
         )
         self.shipper.recover()
@@ -228,6 +228,11 @@ class Shipped:
 
     def make_base(self) -> bool:
         return self.shipper.make_base(self.keeper)
+
+    @property
+    def problems(self) -> list[str]:
+        """What the operator hears of now."""
+        return [sentence for _, sentence in self.shipper.troubles()]
 
     def _folder(self, box: Mailbox) -> int:
         return self.dice.choice(box.folders()).id

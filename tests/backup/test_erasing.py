@@ -13,9 +13,10 @@ from mailsrv.backup import erasing
 from mailsrv.backup.daily import turns
 from mailsrv.backup.erasing import Erased, Removed, remove_objects, stores_of
 from mailsrv.backup.interfaces import IObjectStore
-from mailsrv.backup.layout import copies_of
+from mailsrv.backup.layout import copies_of, logs_of
 from mailsrv.backup.objects.folder import FolderStore
 from mailsrv.backup.objects.s3 import S3Store
+from mailsrv.backup.shipping import uploads
 from mailsrv.backup.stores import BackupStores
 from mailsrv.directory.values import MailboxRecord
 from mailsrv.errors import (
@@ -190,6 +191,17 @@ class ErasingTests(SynchronousTestCase):
         folder = self.scene.folder._root / copies_of(self.alias)
         (folder / ".20261123T101501Z.sqlite.0123456789abcdef.part").write_bytes(b"half a copy")
         self.assertTrue(self.scene.erase(self.world).finished)
+        self.check_gone()
+
+    def test_changes_on_their_way_to_a_store_are_removed_too(self) -> None:
+        """Whoever brings them may be killed before finding that nobody wants them any more."""
+        late = f"{logs_of(self.alias)}{self.gone[1]}/20261123T101501Z-1a2b3c4d/0000000009.frames"
+        self.patch(erasing, "TURN_PATIENCE", 0)
+        with uploads(self.world.volume).exclusive(f"{self.alias}-log"):
+            erased = self.scene.erase(self.world)
+            self.assertEqual(erased.problems, ("changes are on their way: they are removed later",))
+            self.scene.bucket.write(late, b"frames")
+        self.assertTrue(self.resume().finished)
         self.check_gone()
 
     def test_when_its_time_is_over(self) -> None:

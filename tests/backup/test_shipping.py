@@ -1,10 +1,13 @@
 """What is shipped when, what happens when the store is away, and what is kept."""
 
+import contextlib
 import os
 import shutil
+import threading
 import tracemalloc
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -12,10 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup import chains, layout, shipping
 from mailsrv.backup.chains import list_chains
-from mailsrv.backup.shipping import ShippingLimits
+from mailsrv.backup.shipping_limits import ShippingLimits
+from mailsrv.backup.troubles import Troubles
 from mailsrv.errors import BackupDamaged, BackupStoreFailed, MailboxBusy, NoSuchBackup
-from mailsrv.mailbox import log
-from tests.backup.shipped import ALIAS, FILE, Shipped
+from mailsrv.mailbox import log, snapshot
+from mailsrv.mailbox.capture import Capture
+from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.values import NewMessage
+from tests.backup.shipped import ALIAS, FILE, Shipped, content_of
+from tests.mailbox.support import message
 
 
 class Case(SynchronousTestCase):
@@ -58,25 +66,17 @@ class TestShipping(Case):
         self.assertEqual(self.world.store.names(), before)
         self.check()
 
-    def test_nothing_is_kept_of_an_alias_that_is_erased_meanwhile(self) -> None:
-        """Each object is under way at the store when all that is there is removed."""
-        store = self.world.store
-        for end in ("frames", "base.sqlite", "base.json"):
-            self.world.make_base()
-            self.put()
-            self.assertNotEqual(store.names(), [])
-
-            def erase(name: str, end: str = end) -> None:
-                if name.endswith(end):
-                    store.remove(store.names())
-                    self.world.store = None  # type: ignore[assignment]
-
-            store.before = erase
-            self.world.ship()
-            self.world.ticks.milliseconds += 8 * 86_400_000
-            self.world.make_base()
-            self.assertEqual(store.names(), [], end)
-            store.before, self.world.store = (lambda _name: None), store
+    def test_what_was_captured_with_nothing_behind_is_uploaded(self) -> None:
+        self.world.make_base()
+        self.put(1)
+        self.world.ship()
+        self.assertEqual(self.world.shipper.pending(), [])
+        self.put(1)
+        with self.world.keeper.held() as capture:
+            capture.capture()
+        self.world.ship()
+        self.assertEqual(self.world.shipper.pending(), [])
+        self.check()
 
     def test_nobody_has_to_look_after_a_log_that_is_shipped(self) -> None:
         self.world.make_base()
@@ -152,14 +152,16 @@ class TestStoreAway(Case):
             self.put(1)
             self.world.ship()
         self.assertEqual(len(self.world.keeper.spool.waiting()), 5)
-        tries = len(self.world.problems)
-        self.assertIn("the folder refuses", self.world.problems)
+        self.assertEqual(self.world.problems, ["changes are not shipped: the folder refuses"])
+        tries: list[str] = []
+        self.world.store.before = tries.append
         self.world.ship()
-        self.assertEqual(len(self.world.problems), tries, "not again at once")
+        self.assertEqual(tries, [], "not again at once")
         self.world.store.failing = False
         self.world.ticks.milliseconds += 61_000
         self.world.ship()
         self.assertEqual(self.world.keeper.spool.waiting(), [])
+        self.assertEqual(self.world.problems, [])
         self.check()
         self.check(self.world.history[3][0])
 
@@ -194,6 +196,27 @@ class TestStoreAway(Case):
         self.world.ticks.milliseconds += 10_000
         self.assertTrue(self.world.make_base())
         self.check()
+
+    def test_one_that_failed_is_tried_by_one_at_a_time(self) -> None:
+        troubles = Troubles(lambda: self.now() / 1000, 2.0)
+        self.assertTrue(troubles.may_try("store") and troubles.may_try("store"))
+        self.assertEqual([troubles.failed("store", 5.0) for _ in range(3)], [2.0, 4.0, 5.0])
+        self.assertFalse(troubles.may_try("store"))
+        self.world.ticks.milliseconds += 5000
+        self.assertEqual([troubles.may_try("store") for _ in range(2)], [True, False])
+        troubles.over("store")
+        self.assertTrue(troubles.may_try("store") and troubles.may_try("store"))
+
+    def test_what_others_cause_for_a_while_is_no_trouble(self) -> None:
+        with mock.patch.object(Capture, "end_base", return_value=None):
+            tries = 0
+            while not self.world.problems:
+                self.assertFalse(self.world.make_base())
+                tries += 1
+        self.assertGreater(tries, 5)
+        self.assertIn("no base for a point in time: others wrote", self.world.problems[0])
+        self.assertTrue(self.world.make_base())
+        self.assertEqual(self.world.problems, [])
 
     def test_without_room_for_a_copy_there_is_no_base(self) -> None:
         usage = shutil.disk_usage("/")._replace(free=1000)
@@ -267,6 +290,54 @@ class TestBases(Case):
     def restart_log(self) -> None:
         self.assertTrue(self.world.box.shorten_log(1000))
 
+    def tend(self) -> None:
+        """As from time to time, and what follows."""
+        self.world.shipper.tend()
+        keeper = self.world.shipper.base_due()
+        if keeper is not None:
+            self.world.shipper.make_base(keeper)
+        self.world.ship()
+
+    def test_what_is_too_old_goes_also_when_nobody_comes(self) -> None:
+        self.world.make_base()
+        self.put(2)
+        first = self.world.store.names()
+        self.world.ticks.milliseconds += 3 * 86_400_000
+        self.put(3, 400_000)
+        self.world.ship()
+        self.assertIs(self.world.shipper.base_due(), self.world.keeper)
+        self.world.make_base()
+        self.world.close()
+        self.world.ship()
+        self.assertEqual(self.world.keepers.all(), [])
+        self.tend()
+        self.assertLessEqual(set(first), set(self.world.store.names()))
+        self.world.ticks.milliseconds += 7 * 86_400_000 + 2000
+        self.tend()
+        self.assertFalse(set(first) & set(self.world.store.names()))
+        self.assertEqual(self.world.keepers.all(), [])
+        self.check()
+        before = self.world.store.names()
+        with mock.patch.object(chains, "prune") as prune:
+            self.tend()
+        prune.assert_not_called()
+        self.assertEqual(self.world.store.names(), before)
+
+    def test_a_base_that_is_due_is_made_also_when_nobody_comes(self) -> None:
+        self.world.make_base()
+        self.put(2)
+        self.world.close()
+        self.world.ship()
+        self.world.ticks.milliseconds += 8 * 86_400_000
+        self.tend()
+        [listed] = list_chains(self.world.store, ALIAS)
+        self.assertEqual(listed.bases, 2)
+        self.world.ticks.milliseconds += 8 * 86_400_000
+        self.tend()
+        [listed] = list_chains(self.world.store, ALIAS)
+        self.assertEqual((listed.bases, listed.segments), (1, 0))
+        self.check()
+
     def test_an_ended_chain_goes_when_the_next_is_old_enough(self) -> None:
         self.world.make_base()
         with self.world.keeper.held() as capture:
@@ -278,6 +349,69 @@ class TestBases(Case):
         self.assertEqual(chains.prune(self.world.store, ALIAS, since, self.chain), 2)
         [left] = list_chains(self.world.store, ALIAS)
         self.assertEqual(left.name, self.chain)
+
+
+class TestThreads(Case):
+    """All that a server's threads do to a mailbox at a time ends no chain and blocks nobody."""
+
+    def write(self, name: int) -> None:
+        world = self.world
+        for count in range(12):
+            with Mailbox.open(
+                world.path, world.key, world.ticks.moment, boot=world.boot, logs=world.keepers
+            ) as box:
+                new = NewMessage(message(name, str(count) * 20_000))
+                for _ in range(count % 3 + 1):
+                    with contextlib.suppress(MailboxBusy):  # so slow a machine may be
+                        box.append("INBOX", [new])
+                if count % 4 == name:
+                    box.shorten_log(20)
+        self.written.release()
+
+    def copy(self) -> None:
+        world, number = self.world, 0
+        while not self.over.is_set():
+            number += 1
+            with contextlib.suppress(MailboxBusy):
+                target = world.folder / f"copy-{number}.sqlite"
+                snapshot.take(world.boxes[0], world.key, target)
+                target.unlink()
+
+    def ship(self) -> None:
+        while not self.over.is_set():
+            self.world.ship()
+
+    def base(self) -> None:
+        while not self.over.is_set():
+            self.world.make_base()
+
+    def test_they_get_along(self) -> None:
+        self.put()
+        self.assertTrue(self.world.make_base())
+        chain, problems = self.chain, list[BaseException]()
+        self.over, self.written = threading.Event(), threading.Semaphore(0)
+
+        def running(work: Callable[[], None]) -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - told by the test
+                problems.append(error)
+                self.written.release()
+
+        works = [*(partial(self.write, name) for name in range(3)), self.copy, self.ship, self.base]
+        threads = [threading.Thread(target=running, args=(work,)) for work in works]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            self.assertTrue(self.written.acquire(timeout=60))
+        self.over.set()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(problems, [])
+        self.assertEqual(self.chain, chain, self.world.keeper.problem)
+        self.world.ship()
+        _, found = self.world.restore(self.now() + 10**9)
+        self.assertTrue(found == content_of(self.world.box))
 
 
 class TestRestore(Case):
