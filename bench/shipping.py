@@ -25,9 +25,9 @@ from mailsrv.backup.shipping import Shipper
 from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.keys.filekey import FileKey
 from mailsrv.mailbox.durability import boot_id
-from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
+from mailsrv.mailbox.wal.keeper import LogKeepers
 
 ALIAS = FILE = "a" * 24
 KEY = FileKey(raw=os.urandom(32), salt=os.urandom(16))

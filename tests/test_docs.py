@@ -46,7 +46,7 @@ class DevelopersTests(SynchronousTestCase):
             if (path / "__init__.py").exists()
             or (path.suffix == ".py" and path.name != "__init__.py")
         }
-        for room in ("link", "backup"):
+        for room in ("link", "backup", "mailbox"):
             inside = _packages(f"mailsrv/{room}")
             found |= {f"mailsrv/{room}/{path.parent.name}/" for path in inside}
         self.assertEqual(self.rooms, found)

@@ -15,8 +15,8 @@ from mailsrv.backup import layout
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import BaseManifest
 from mailsrv.errors import BackupDamaged, NoSuchBackup
-from mailsrv.mailbox import segments
-from mailsrv.mailbox.frames import Replay
+from mailsrv.mailbox.wal import segments
+from mailsrv.mailbox.wal.frames import Replay
 
 
 @attrs.frozen

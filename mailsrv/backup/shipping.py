@@ -29,10 +29,10 @@ from mailsrv.errors import (
     Unavailable,
 )
 from mailsrv.mailbox.blocks import FileReader, blocks_in
-from mailsrv.mailbox.capture import BaseEnd, BaseStart
-from mailsrv.mailbox.frames import FRAME
-from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
-from mailsrv.mailbox.spool import State, Waiting
+from mailsrv.mailbox.wal.capture import BaseEnd, BaseStart
+from mailsrv.mailbox.wal.frames import FRAME
+from mailsrv.mailbox.wal.keeper import LogKeeper, LogKeepers
+from mailsrv.mailbox.wal.spool import State, Waiting
 from mailsrv.store.volume import Volume
 
 _DAY = 86_400_000

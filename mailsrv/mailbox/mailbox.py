@@ -22,7 +22,6 @@ from mailsrv.mailbox import fetch as fetching
 from mailsrv.mailbox.connection import translated
 from mailsrv.mailbox.criteria import Criteria, Found
 from mailsrv.mailbox.digest import content_digest
-from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.recovery import Recovery
 from mailsrv.mailbox.rekey import copy_under_new_key
 from mailsrv.mailbox.search import Searcher
@@ -43,6 +42,7 @@ from mailsrv.mailbox.values import (
     StoreResult,
     UidSet,
 )
+from mailsrv.mailbox.wal.keeper import LogKeepers
 
 _META = "SELECT value FROM meta WHERE name = ?"
 _CANNOT_WRITE_NOW = (DiskFull, MailboxBusy, ReadOnlyVolume)

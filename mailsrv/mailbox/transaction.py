@@ -16,7 +16,7 @@ import msgspec
 from mailsrv.errors import InvalidInput, NeedsWriter, NoSuchFolder
 from mailsrv.mailbox import durability, failed_syncs, sql
 from mailsrv.mailbox.connection import translated
-from mailsrv.mailbox.keeper import Keeper, Unkept
+from mailsrv.mailbox.wal.keeper import Keeper, Unkept
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from mailsrv.counters.address import parse_url
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.vault import Vault
-from mailsrv.mailbox.keeper import LogKeepers
+from mailsrv.mailbox.wal.keeper import LogKeepers
 from mailsrv.service.backup_verification import Verification
 from mailsrv.service.backup_watch import Watch
 from mailsrv.service.backups import Backups

@@ -16,7 +16,7 @@ from mailsrv.backup.stores import BackupStores
 from mailsrv.directory.directory import Directory
 from mailsrv.errors import NoSuchAlias
 from mailsrv.mailbox.durability import boot_id
-from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
+from mailsrv.mailbox.wal.keeper import LogKeeper, LogKeepers
 from mailsrv.service.threads import in_thread
 from mailsrv.settings import Settings
 from mailsrv.store.volume import Volume

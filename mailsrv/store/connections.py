@@ -33,8 +33,8 @@ from mailsrv.errors import (
 from mailsrv.keys.filekey import FileKey
 from mailsrv.keys.wiping import wiped
 from mailsrv.mailbox import log
-from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.wal.keeper import LogKeepers
 from mailsrv.store.workers import log_unexpected
 
 HARMLESS = (

@@ -12,8 +12,8 @@ from mailsrv.directory.directory import Directory
 from mailsrv.directory.values import DEFAULT_PRIMARY
 from mailsrv.errors import Elsewhere
 from mailsrv.keys.vault import Vault
-from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.wal.keeper import LogKeepers
 from mailsrv.store.at_hand import AtHand
 from mailsrv.store.authentication import Authentication, Opened
 from mailsrv.store.connections import Connections

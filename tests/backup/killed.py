@@ -19,9 +19,10 @@ import msgspec
 
 from mailsrv.backup import shipping
 from mailsrv.errors import MailsrvError
-from mailsrv.mailbox import blocks, capture
-from mailsrv.mailbox.keeper import LogKeeper
-from mailsrv.mailbox.spool import Spool
+from mailsrv.mailbox import blocks
+from mailsrv.mailbox.wal import capture
+from mailsrv.mailbox.wal.keeper import LogKeeper
+from mailsrv.mailbox.wal.spool import Spool
 from tests.backup import kept, shipped
 from tests.backup.shipped import Shipped, content_of
 

@@ -16,10 +16,10 @@ from mailsrv.backup.shipping import Shipper
 from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.errors import MailsrvError
 from mailsrv.keys.filekey import FileKey
-from mailsrv.mailbox import frames
-from mailsrv.mailbox.keeper import LogKeeper, LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import ALL_UIDS, Flags, NewMessage, Section, StoreFlags
+from mailsrv.mailbox.wal import frames
+from mailsrv.mailbox.wal.keeper import LogKeeper, LogKeepers
 from tests.backup.kept import Kept
 from tests.mailbox.support import fetch_all, message, new_key
 

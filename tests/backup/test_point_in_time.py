@@ -10,8 +10,9 @@ from unittest import mock
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.backup import shipping
-from mailsrv.mailbox import blocks, frames
+from mailsrv.mailbox import blocks
 from mailsrv.mailbox.mailbox import Mailbox
+from mailsrv.mailbox.wal import frames
 from tests.backup.shipped import Shipped, content_of
 from tests.faults.common import SOAK
 

@@ -19,9 +19,9 @@ from mailsrv.backup.shipping_limits import ShippingLimits
 from mailsrv.backup.troubles import Troubles
 from mailsrv.errors import BackupDamaged, BackupStoreFailed, MailboxBusy, NoSuchBackup
 from mailsrv.mailbox import log, snapshot
-from mailsrv.mailbox.capture import Capture
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
+from mailsrv.mailbox.wal.capture import Capture
 from tests.backup.shipped import ALIAS, FILE, Shipped, content_of
 from tests.mailbox.support import message
 

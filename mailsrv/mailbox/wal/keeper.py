@@ -15,9 +15,9 @@ import apsw
 
 from mailsrv.errors import MailboxBusy, MailsrvError
 from mailsrv.mailbox import failed_syncs, sql
-from mailsrv.mailbox.capture import Capture
 from mailsrv.mailbox.connection import BUSY_MILLISECONDS
-from mailsrv.mailbox.spool import Spool, State
+from mailsrv.mailbox.wal.capture import Capture
+from mailsrv.mailbox.wal.spool import Spool, State
 
 CHECKPOINT_FRAMES = 1000
 """Of new frames in the log, after which they are copied to the main file, as SQLite does."""

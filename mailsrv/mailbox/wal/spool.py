@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from mailsrv.mailbox import segments
-from mailsrv.mailbox.frames import HEADER
+from mailsrv.mailbox.wal import segments
+from mailsrv.mailbox.wal.frames import HEADER
 
 _MARK = struct.Struct(">IQ")
 _SEGMENT = re.compile(r"([0-9TZ]{16}-[0-9a-f]{8})-([0-9]{10})\.frames")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailsrv.mailbox import frames
+from mailsrv.mailbox.wal import frames
 
 _CHUNK_FRAMES = 256
 _RANDOM_BITS = 20

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from mailsrv.errors import BackupDamaged
-from mailsrv.mailbox.frames import FRAME
+from mailsrv.mailbox.wal.frames import FRAME
 
 _MAGIC = b"mailsrv\x01"
 _LONGEST_HEAD = 16 * 1024 * 1024

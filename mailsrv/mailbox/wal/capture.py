@@ -24,10 +24,10 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from mailsrv.mailbox import frames
-from mailsrv.mailbox.evidence import LogFile, Stamp, set_stamp, stamp
-from mailsrv.mailbox.segments import Mark, Segment
-from mailsrv.mailbox.spool import Spool, State
+from mailsrv.mailbox.wal import frames
+from mailsrv.mailbox.wal.evidence import LogFile, Stamp, set_stamp, stamp
+from mailsrv.mailbox.wal.segments import Mark, Segment
+from mailsrv.mailbox.wal.spool import Spool, State
 
 SEGMENT_FRAMES = 4096
 """A segment has no more, unless it is of one transaction."""

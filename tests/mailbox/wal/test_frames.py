@@ -7,10 +7,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from mailsrv.errors import BackupDamaged
-from mailsrv.mailbox import frames, segments
-from mailsrv.mailbox.frames import FRAME, PAGE, Replay
 from mailsrv.mailbox.mailbox import Mailbox
-from mailsrv.mailbox.segments import Mark, Segment
+from mailsrv.mailbox.wal import frames, segments
+from mailsrv.mailbox.wal.frames import FRAME, PAGE, Replay
+from mailsrv.mailbox.wal.segments import Mark, Segment
 from tests.mailbox.support import MailboxTestCase, message
 
 SALTS = b"saltsalt"

@@ -12,12 +12,13 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from mailsrv.mailbox import failed_syncs, frames, segments
+from mailsrv.mailbox import failed_syncs
 from mailsrv.mailbox import snapshot as sqlite_snapshot
-from mailsrv.mailbox.capture import Capture
-from mailsrv.mailbox.keeper import LogKeepers
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.values import NewMessage
+from mailsrv.mailbox.wal import frames, segments
+from mailsrv.mailbox.wal.capture import Capture
+from mailsrv.mailbox.wal.keeper import LogKeepers
 from tests.mailbox.support import Clock, message, new_key
 
 CHAIN = "20261123T101500Z-1a2b3c4d"
