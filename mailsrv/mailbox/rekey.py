@@ -5,8 +5,6 @@ WAL mode it has left files that no key opens. Writes to the source have to be he
 the copy lacks them; reads go on.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +18,6 @@ from mailsrv.mailbox.connection import translated
 
 if TYPE_CHECKING:
     from mailsrv.mailbox.mailbox import Mailbox
-
-
-@contextmanager
-def hold_writes(path: Path, key: FileKey) -> Iterator[None]:
-    """Let nobody write to the file, in any process. MailboxBusy when somebody does not stop."""
-    connection = connections.connect(path, key)
-    try:
-        with translated(connection):
-            connection.execute("BEGIN IMMEDIATE")
-            yield
-            connection.execute("ROLLBACK")
-    finally:
-        connection.close()
 
 
 def copy_under_new_key(source: "Mailbox", target: Path, new_key: FileKey) -> None:

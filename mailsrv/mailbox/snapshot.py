@@ -99,7 +99,7 @@ def _copy(mailbox: "Mailbox", key: FileKey, target: Path) -> bytes:
     connection = mailbox.connection
     with ExitStack() as stack, translated(connection):
         with mailbox.turn():
-            release = stack.enter_context(_held(mailbox.path, key))
+            release = stack.enter_context(hold_writes(mailbox.path, key))
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         with mailbox.reading():
             expected = content_digest(connection)
@@ -117,8 +117,11 @@ def _checked(target: Path, key: FileKey, expected: bytes) -> Snapshot:
 
 
 @contextmanager
-def _held(path: Path, key: FileKey) -> Iterator[Callable[[], None]]:
-    """Hold the write lock until the end, or until what is given is called. MailboxBusy."""
+def hold_writes(path: Path, key: FileKey) -> Iterator[Callable[[], None]]:
+    """Let nobody write to the file, in any process, until the end or a call of what is given.
+
+    MailboxBusy when somebody does not stop.
+    """
     holder = connections.connect(path, key)
 
     def release() -> None:

@@ -17,7 +17,8 @@ from mailsrv.errors import (
 from mailsrv.keys.filekey import derive_file_key
 from mailsrv.mailbox import rekey
 from mailsrv.mailbox.mailbox import Mailbox
-from mailsrv.mailbox.rekey import copy_under_new_key, hold_writes
+from mailsrv.mailbox.rekey import copy_under_new_key
+from mailsrv.mailbox.snapshot import hold_writes
 from mailsrv.mailbox.values import Flags, NewMessage
 from tests.mailbox.support import MailboxTestCase, fetch_all, message, new_key
 

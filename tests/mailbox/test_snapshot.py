@@ -92,7 +92,7 @@ class TakeTests(SnapshotCase):
         self.assertNotEqual(taken.digest, self.mailbox.digest())
 
     def test_nobody_writes_before_it_has_begun(self) -> None:
-        with snapshot._held(self.path, self.key) as release:
+        with snapshot.hold_writes(self.path, self.key) as release:
             other = self.open()
             other.connection.set_busy_timeout(1)
             with self.assertRaises(MailboxBusy):

@@ -224,7 +224,7 @@ class TestCapture(SynchronousTestCase):
     def test_a_copy_of_the_mailbox_beside_a_writer_that_waits_ends_nothing(self) -> None:
         self.put()
         writer = self.open()
-        begun = sqlite_snapshot._held
+        begun = sqlite_snapshot.hold_writes
 
         @contextmanager
         def held(*args: Any) -> Iterator[Any]:
@@ -235,7 +235,7 @@ class TestCapture(SynchronousTestCase):
                 yield release
 
         thread = threading.Thread(target=self.put, args=(writer,))
-        with mock.patch.object(sqlite_snapshot, "_held", held):
+        with mock.patch.object(sqlite_snapshot, "hold_writes", held):
             sqlite_snapshot.take(self.box, self.key, self.path.with_name("copy.sqlite"))
         thread.join(30)
         self.assertFalse(thread.is_alive())
