@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import attrs
+
 from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import (
     CopyManifest,
@@ -25,6 +27,14 @@ LEFTOVER_AGE = timedelta(days=1)
 """What has no manifest for so long is not on its way, but was left by a crash."""
 
 _CHUNK = 1024 * 1024
+
+
+@attrs.frozen
+class Kept:
+    """A copy, and where it is."""
+
+    store: IObjectStore
+    manifest: CopyManifest
 
 
 def put_copy(store: IObjectStore, path: Path, manifest: CopyManifest) -> None:

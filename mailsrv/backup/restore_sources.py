@@ -13,9 +13,9 @@ from typing import Protocol, Self
 import attrs
 
 from mailsrv.backup.chains import Chain, list_chains, restore_at
-from mailsrv.backup.copies import fetch_copy, list_copies
+from mailsrv.backup.copies import Kept, fetch_copy, list_copies
 from mailsrv.backup.interfaces import IObjectStore
-from mailsrv.backup.layout import CopyManifest, iso
+from mailsrv.backup.layout import iso
 from mailsrv.backup.objects.files import PIECE, new_file
 from mailsrv.errors import BackupDamaged, NoSuchBackup
 from mailsrv.keys.filekey import SALT_LENGTH, FileKey, derive_file_key
@@ -60,12 +60,6 @@ class Fetched:
 
 
 @attrs.frozen
-class _Copy:
-    store: IObjectStore
-    manifest: CopyManifest
-
-
-@attrs.frozen
 class _Chain:
     store: IObjectStore
     chain: Chain
@@ -77,13 +71,13 @@ class Backups:
 
     alias: str
     moment: datetime
-    copies: tuple[_Copy, ...]
+    copies: tuple[Kept, ...]
     chains: tuple[_Chain, ...]
 
     @classmethod
     def of(cls, stores: Sequence[IObjectStore], alias: str, moment: datetime) -> Self:
         """Look it up. NoSuchBackup says what there is."""
-        copies = [_Copy(store, one) for store in stores for one in list_copies(store, alias)]
+        copies = [Kept(store, one) for store in stores for one in list_copies(store, alias)]
         chains = [_Chain(store, one) for store in stores for one in list_chains(store, alias)]
         found = cls(
             alias,
@@ -105,7 +99,7 @@ class Backups:
         return found if found.copies or found.chains else None
 
     @property
-    def copy(self) -> _Copy | None:
+    def copy(self) -> Kept | None:
         """The newest."""
         return max(self.copies, key=lambda one: one.manifest.taken, default=None)
 
@@ -156,7 +150,7 @@ class Backups:
         return Fetched(log.mailbox, iso(log.reached))
 
 
-def _none(copies: list[_Copy], chains: list[_Chain], moment: datetime) -> str:
+def _none(copies: list[Kept], chains: list[_Chain], moment: datetime) -> str:
     oldest = [one.manifest.taken for one in copies] + [iso(one.chain.earliest) for one in chains]
     if not oldest:
         return "no backup of this mailbox is kept"

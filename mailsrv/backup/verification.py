@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from mailsrv.backup.copies import (
+    Kept,
     copy_at,
     damaged_manifests,
     fetch_copy,
@@ -18,7 +19,6 @@ from mailsrv.backup.copies import (
     list_copies,
 )
 from mailsrv.backup.daily import Daily
-from mailsrv.backup.interfaces import IObjectStore
 from mailsrv.backup.layout import CopyManifest
 from mailsrv.backup.restore_sources import key_of
 from mailsrv.directory.directory import Alias
@@ -28,14 +28,6 @@ from mailsrv.mailbox import snapshot
 from mailsrv.mailbox.mailbox import Mailbox
 from mailsrv.mailbox.shape import check_shape
 from mailsrv.store.volume import require_room
-
-
-@attrs.frozen
-class Kept:
-    """A copy, and where it is."""
-
-    store: IObjectStore
-    manifest: CopyManifest
 
 
 @attrs.frozen
