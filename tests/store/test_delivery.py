@@ -20,7 +20,7 @@ from mailsrv.errors import (
     WrongKey,
 )
 from mailsrv.mailbox.mailbox import Mailbox
-from mailsrv.mailbox.rekey import hold_writes
+from mailsrv.mailbox.snapshot import hold_writes
 from mailsrv.mailbox.waiting import WaitingMail
 from mailsrv.store.authentication import Authentication
 from mailsrv.store.secret import ServerSecret
